@@ -8,9 +8,14 @@
 
 mod delete;
 mod layout;
+mod sequence;
 mod set;
 mod subject;
+mod summary;
 mod write;
+
+pub use sequence::apply;
+pub use summary::summary;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::manifest::{self, Documents, Kind};
+use crate::manifest::{self, Kind};
 use crate::model::{Mac, Name};
 
 /// The change that is wanted of one resource.
@@ -40,7 +45,31 @@ pub struct Edit {
     /// Only for deployments: a template's or a boot's name, from which the other follows.
     #[serde(default)]
     pub deployment_type: Option<String>,
+    /// As the header `If-Match`: entity tags of the resource as its writer has seen it, or `*`. If it has another by now,
+    /// nothing is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<String>,
 }
+
+impl Edit {
+    /// `redeploy deployment web-1`
+    pub fn text(&self) -> String {
+        format!("{} {} {}", self.verb.name(), self.kind.name(), self.subject())
+    }
+
+    /// The name or the hardware address of its resource, as it was given.
+    pub fn subject(&self) -> &str {
+        self.name.as_ref().or(self.mac.as_ref()).map_or("-", String::as_str)
+    }
+
+    /// For a message about one of several: `edits[3] (redeploy deployment web-1): `.
+    pub fn place(&self, index: usize) -> String {
+        format!("edits[{index}] ({}): ", self.text())
+    }
+}
+
+/// Most edits of one request.
+pub const EDITS_MAX: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -85,20 +114,55 @@ pub struct Known {
     pub installs: BTreeMap<Name, u64>,
 }
 
+/// What edits make of an inventory.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Every file that gets another text, by its path.
+    pub files: Vec<NewText>,
+    /// The resource that each edit is about, in the order of the edits.
+    pub resources: Vec<Resource>,
+}
+
 /// One file with another text.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
+pub struct NewText {
     /// Relative to the inventory's root.
     pub path: Arc<str>,
     /// `None`: the file is new.
     pub before: Option<String>,
     pub after: String,
+}
+
+/// The resource of one edit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    /// What the edit came to: that of a `deploy` is a creation or an update.
+    pub done: Done,
     pub kind: Kind,
     pub name: Name,
-    /// What was done, for a commit's first line: `Create deployment web-1`.
-    pub summary: String,
+    /// The file that it stands in, stood in, or is put into.
+    pub path: Arc<str>,
+    /// False where all was as wanted already.
+    pub is_changed: bool,
     /// Notes for the person: look-alike addresses, choices made for them.
     pub notes: Vec<String>,
+}
+
+/// What is done to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    Create,
+    Update,
+    Delete,
+    Redeploy,
+}
+
+/// Why edits can't be made: the first that can't.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Its place among the edits, counted from 0.
+    pub index: usize,
+    pub refusal: Refusal,
 }
 
 /// Why an edit can't be made.
@@ -123,60 +187,24 @@ pub enum Refusal {
     Tangled { file: String },
 }
 
-/// Whether these files hold the resource that the edit is about.
-pub fn holds(files: &BTreeMap<Arc<str>, Bytes>, edit: &Edit) -> Result<bool, Refusal> {
-    subject::is_there(&manifest::parse(files).0, edit)
-}
-
-/// The change that an edit makes to an inventory's files (by path); `None` if all is as wanted.
-pub fn apply(
-    files: &BTreeMap<Arc<str>, Bytes>,
-    edit: &Edit,
-    known: &Known,
-) -> Result<Option<Change>, Refusal> {
-    let (documents, _) = manifest::parse(files);
-    let task = subject::settle(&documents, edit, known)?;
-    let change = match &task.home {
-        Some(file) => existing(&documents, &task, *file)?,
-        None => write::create(&documents, &task)?,
+/// Whether these files hold the resource of each edit.
+pub fn holds(files: &BTreeMap<Arc<str>, Bytes>, edits: &[Edit]) -> Result<Vec<bool>, Stopped> {
+    let documents = manifest::parse(files).0;
+    let held = |(index, edit): (usize, &Edit)| {
+        subject::is_there(&documents, edit).map_err(|refusal| Stopped { index, refusal })
     };
-    let change = Change { notes: task.notes, ..change };
-    Ok((change.before.as_ref() != Some(&change.after)).then_some(change))
+    edits.iter().enumerate().map(held).collect()
 }
 
 /// An edit whose subject and settings are decided.
 struct Task {
+    done: Done,
     kind: Kind,
     name: Name,
     /// The file it stands in; `None` for a new one.
     home: Option<u32>,
-    delete: bool,
     settings: Vec<Setting>,
-    summary: String,
     notes: Vec<String>,
-}
-
-fn existing(documents: &Documents, task: &Task, file: u32) -> Result<Change, Refusal> {
-    let source = documents.sources.get(file);
-    let tangled = || Refusal::Tangled { file: source.path.to_string() };
-    let broken = || Refusal::Broken { file: source.path.to_string() };
-    if documents.unparsed.contains(&file) {
-        return Err(broken());
-    }
-    let before = source.text().ok_or_else(broken)?;
-    let after = match task.delete {
-        true => delete::resource(before, task.kind, task.name.as_str()),
-        false => set::settings(before, task.kind, task.name.as_str(), &task.settings)?,
-    };
-    let after = after.filter(|after| layout::same_elsewhere(before, after, task.kind, task.name.as_str()));
-    Ok(task.change(source.path.shown().clone(), Some(before.to_owned()), after.ok_or_else(tangled)?))
-}
-
-impl Task {
-    fn change(&self, path: Arc<str>, before: Option<String>, after: String) -> Change {
-        let (kind, name, summary) = (self.kind, self.name.clone(), self.summary.clone());
-        Change { path, before, after, kind, name, summary, notes: Vec::new() }
-    }
 }
 
 #[cfg(test)]

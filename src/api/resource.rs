@@ -37,7 +37,7 @@ pub use adopt::Adopt;
 pub use boot::Boot;
 pub use deployment::{Deployment, Subnet};
 pub use drift::Drift;
-pub use edit::{EditRequest, Edited, FileChange};
+pub use edit::{EditPlace, EditRequest, Edited, FileChange, ResourceChange};
 pub use effect::Effect;
 pub use event::{Event, Events};
 pub use lease::{Freed, Lease, LeaseShown};

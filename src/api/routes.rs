@@ -16,7 +16,6 @@ use tokio::sync::{Semaphore, watch};
 
 use super::body::Bodies;
 use super::idempotency::Keys;
-use super::if_match::IfMatch;
 use super::list::{self, Wanted};
 use super::metrics::Counts;
 use super::problem::{self, problem};
@@ -54,13 +53,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn webhooks(&self) -> Vec<Webhook>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
-    /// Makes an edit, of a resource that is as expected.
-    fn edit(
-        &self,
-        request: EditRequest,
-        expected: Option<IfMatch>,
-        by: Caller,
-    ) -> impl Future<Output = Result<Edited, String>> + Send;
+    /// Makes edits: all of a request, or none.
+    fn edit(&self, request: EditRequest, by: Caller) -> impl Future<Output = Result<Edited, String>> + Send;
     /// The entries of the audit log after the one of a number, the oldest first.
     fn audit(&self, after: u64) -> impl Future<Output = Result<Vec<AuditEntry>, String>> + Send;
     fn adopt(&self, request: Adopt) -> impl Future<Output = Result<(), String>> + Send;

@@ -24,7 +24,7 @@ use crate::api::resource::{
     Ticket, TokenCreated, Tree, WaitingPlan, Webhook, Written, status,
 };
 use crate::api::route::Route;
-use crate::api::{Backend, Hooked, IfMatch, routes};
+use crate::api::{Backend, Hooked, routes};
 use crate::manifest::Kind;
 use crate::model::{AuditEntry, Caller, Name, Origin, ServiceState, SourceCondition, Span, Time, hex};
 use crate::state::effect::TaskOutcome;
@@ -315,13 +315,8 @@ impl Backend for Daemon {
         self.audit.entries(after).await
     }
 
-    async fn edit(
-        &self,
-        request: EditRequest,
-        expected: Option<IfMatch>,
-        by: Caller,
-    ) -> Result<Edited, String> {
-        self.reconciler.edit_if(request, expected, by).await
+    async fn edit(&self, request: EditRequest, by: Caller) -> Result<Edited, String> {
+        self.reconciler.edit(request, by).await
     }
 
     async fn adopt(&self, request: Adopt) -> Result<(), String> {

@@ -48,19 +48,23 @@ pub(super) fn line_end(text: &str) -> &'static str {
     if carriage * 2 > all { "\r\n" } else { "\n" }
 }
 
-/// Whether two texts say the same of everything but one resource.
-pub(super) fn same_elsewhere(before: &str, after: &str, kind: Kind, name: &str) -> bool {
-    let rest = |text: &str| {
+/// Of each of these resources whether two texts say something else of it; `None` if they do of anything besides.
+pub(super) fn differing(before: &str, after: &str, own: &[(Kind, &str)]) -> Option<Vec<bool>> {
+    let apart = |text: &str| {
         let mut tree: toml::Table = without_mark(text).parse().ok()?;
-        if let Some(Value::Table(resources)) = tree.get_mut(kind.name()) {
-            resources.remove(name);
+        let mut take = |(kind, name): &(Kind, &str)| {
+            let Some(Value::Table(resources)) = tree.get_mut(kind.name()) else { return None };
+            let resource = resources.remove(*name);
             if resources.is_empty() {
                 tree.remove(kind.name());
             }
-        }
-        Some(tree)
+            resource
+        };
+        let resources: Vec<Option<Value>> = own.iter().map(&mut take).collect();
+        Some((resources, tree))
     };
-    matches!((rest(before), rest(after)), (Some(before), Some(after)) if before == after)
+    let ((old, rest), (new, other)) = (apart(before)?, apart(after)?);
+    (rest == other).then(|| old.iter().zip(&new).map(|(old, new)| old != new).collect())
 }
 
 /// Blanks between a new key and its `=`, so that it stands in line with its neighbours if those

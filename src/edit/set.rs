@@ -4,22 +4,23 @@ use serde_json::Value as Json;
 use toml_edit::{Array, Decor, DocumentMut, InlineTable, Item, Key, TableLike, Value};
 
 use super::layout::{blanks, restore, without_mark};
-use super::{Refusal, Setting};
-use crate::manifest::Kind;
+use super::{Done, Refusal, Setting, Stopped, Task};
 
-/// The text with these settings in one resource; `None` if it can't be found in the text.
-pub(super) fn settings(
-    text: &str,
-    kind: Kind,
-    name: &str,
-    settings: &[Setting],
-) -> Result<Option<String>, Refusal> {
+/// The text with the settings of these tasks, apart from those that delete; `None` if a resource can't be found in the
+/// text.
+pub(super) fn settings(text: &str, tasks: &[(usize, Task)]) -> Result<Option<String>, Stopped> {
+    if tasks.iter().all(|(_, task)| task.done == Done::Delete) {
+        return Ok(Some(text.to_owned()));
+    }
     let Ok(mut document) = without_mark(text).parse::<DocumentMut>() else { return Ok(None) };
-    let resource = document.get_mut(kind.name()).and_then(|item| item.as_table_like_mut()?.get_mut(name));
-    let inline = resource.as_ref().is_some_and(|item| item.is_inline_table());
-    let Some(resource) = resource.and_then(|item| item.as_table_like_mut()) else { return Ok(None) };
-    for Setting { path, value } in settings {
-        put(resource, inline, path, value)?;
+    for (index, task) in tasks.iter().filter(|(_, task)| task.done != Done::Delete) {
+        let table = document.get_mut(task.kind.name()).and_then(Item::as_table_like_mut);
+        let Some(item) = table.and_then(|table| table.get_mut(task.name.as_str())) else { return Ok(None) };
+        let inline = item.is_inline_table();
+        let Some(resource) = item.as_table_like_mut() else { return Ok(None) };
+        for Setting { path, value } in &task.settings {
+            put(resource, inline, path, value).map_err(|refusal| Stopped { index: *index, refusal })?;
+        }
     }
     Ok(Some(restore(text, &document.to_string())))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{Edit, Known, Refusal, Setting, Task, Verb};
+use super::{Done, Edit, Known, Refusal, Setting, Task, Verb};
 use crate::manifest::similar::similar;
 use crate::manifest::{Documents, Kind, Mark};
 use crate::model::{Mac, Name};
@@ -26,10 +26,7 @@ pub(super) fn settle(documents: &Documents, edit: &Edit, known: &Known) -> Resul
         }
         (Verb::Create | Verb::Deploy, None) => desk.create(),
         (Verb::Update | Verb::Deploy, Some((name, mark))) => desk.update(name, mark),
-        (Verb::Delete, Some((name, mark))) => {
-            let task = desk.task("Delete", name, Some(mark), Vec::new());
-            Ok(Task { delete: true, ..task })
-        }
+        (Verb::Delete, Some((name, mark))) => Ok(desk.task(Done::Delete, name, Some(mark), Vec::new())),
         (Verb::Redeploy, Some((name, mark))) => Ok(desk.redeploy(name, mark, known)),
         (Verb::Update | Verb::Delete | Verb::Redeploy, None) => Err(desk.unknown()?),
     }
@@ -161,11 +158,9 @@ impl<'a> Desk<'a> {
         Some(format!("one typing mistake away is {}, of {kind} {name} ({place})", own.value))
     }
 
-    fn task(&self, verb: &str, name: Name, mark: Option<Mark>, settings: Vec<Setting>) -> Task {
-        let kind = self.edit.kind;
-        let summary = format!("{verb} {} {name}", kind.name());
+    fn task(&self, done: Done, name: Name, mark: Option<Mark>, settings: Vec<Setting>) -> Task {
         let home = mark.map(|mark| mark.file);
-        Task { kind, name, home, delete: false, settings, summary, notes: Vec::new() }
+        Task { done, kind: self.edit.kind, name, home, settings, notes: Vec::new() }
     }
 
     fn redeploy(&self, name: Name, mark: Mark, known: &Known) -> Task {
@@ -173,7 +168,7 @@ impl<'a> Desk<'a> {
         let written = written.map_or(0, |number| number.value);
         let used = known.installs.get(&name).copied().unwrap_or(0);
         let number = written.max(used).saturating_add(1);
-        self.task("Redeploy", name, Some(mark), vec![setting("redeploy", json!(number))])
+        self.task(Done::Redeploy, name, Some(mark), vec![setting("redeploy", json!(number))])
     }
 
     fn update(&self, name: Name, mark: Mark) -> Result<Task, Refusal> {
@@ -188,7 +183,7 @@ impl<'a> Desk<'a> {
         if settings.is_empty() {
             return Err(Refusal::Choice(format!("no change to {} {name} is given", self.edit.kind.name())));
         }
-        Ok(self.task("Update", name, Some(mark), settings))
+        Ok(self.task(Done::Update, name, Some(mark), settings))
     }
 
     fn create(&self) -> Result<Task, Refusal> {
@@ -228,7 +223,7 @@ impl<'a> Desk<'a> {
             }
             _ => {}
         }
-        Ok(Task { notes, ..self.task("Create", name, None, settings) })
+        Ok(Task { notes, ..self.task(Done::Create, name, None, settings) })
     }
 
     /// A name for a machine of which only the network card is known.

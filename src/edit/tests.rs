@@ -52,15 +52,26 @@ fn edit(verb: Verb, kind: Kind, name: &str, settings: &[(&str, Value)]) -> Edit 
         mac: None,
         settings: settings.iter().map(setting).collect(),
         deployment_type: None,
+        if_match: None,
     }
 }
 
+fn changes(files: &BTreeMap<Arc<str>, Bytes>, edit: &Edit, known: &Known) -> Changes {
+    apply(files, std::slice::from_ref(edit), known).unwrap()
+}
+
+/// The one file that changes.
+fn only(changes: Changes) -> NewText {
+    assert_eq!(changes.files.len(), 1, "{changes:?}");
+    changes.files.into_iter().next().unwrap()
+}
+
 fn changed(text: &str, edit: &Edit) -> String {
-    apply(&files(text), edit, &Known::default()).unwrap().expect("something changes").after
+    only(changes(&files(text), edit, &Known::default())).after
 }
 
 fn refused(text: &str, edit: &Edit) -> String {
-    apply(&files(text), edit, &Known::default()).unwrap_err().to_string()
+    apply(&files(text), std::slice::from_ref(edit), &Known::default()).unwrap_err().refusal.to_string()
 }
 
 /// Lines that are only in the first, and only in the second.
@@ -146,7 +157,7 @@ fn other_ways_to_write_a_resource_are_edited_too() {
     let new = edit(Verb::Create, Kind::Deployment, "ron", &[("boot", json!("b"))]);
     assert_eq!(changed(dotted, &new), format!("{dotted}\n[deployment.ron]\nboot = \"b\"\n"));
     let closed = "deployment = { harry = { boot = \"b\" } }\n";
-    let change = apply(&files(closed), &new, &Known::default()).unwrap().unwrap();
+    let change = only(changes(&files(closed), &new, &Known::default()));
     assert_eq!((&*change.path, change.before), ("deployments.toml", None));
 }
 
@@ -182,7 +193,7 @@ fn new_resources_go_next_to_their_kind() {
     let place = |files: &[(&str, &str)], kind| {
         let files =
             files.iter().map(|(path, text)| ((*path).into(), Bytes::from((*text).to_owned()))).collect();
-        apply(&files, &new(kind), &Known::default()).unwrap().unwrap().path
+        only(changes(&files, &new(kind), &Known::default())).path
     };
     let one = "[deployment.a]\nboot = \"debian-12\"\n";
     let two = "[deployment.b]\nboot = \"debian-12\"\n[deployment.c]\nboot = \"debian-12\"\n";
@@ -238,12 +249,12 @@ fn a_network_card_stands_for_its_deployment() {
          00:11:22:33:44:55, of deployment harry (lab.toml:17)"
     );
     let mac = [("mac", json!("00:11:22:33:44:65"))];
-    let new = apply(&files(LAB), &by(Verb::Create, "00:11:22:33:44:65", &mac), &Known::default());
-    let new = new.unwrap().unwrap();
-    assert!(new.after.ends_with(
+    let new = changes(&files(LAB), &by(Verb::Create, "00:11:22:33:44:65", &mac), &Known::default());
+    let notes = new.resources[0].notes.clone();
+    assert!(only(new).after.ends_with(
         "\n\n[deployment.00-11-22-33-44-65]\nmac  = \"00:11:22:33:44:65\"\nboot = \"debian-12\"\n"
     ));
-    assert!(new.notes[0].starts_with("look twice at 00:11:22:33:44:65"), "{:?}", new.notes);
+    assert!(notes[0].starts_with("look twice at 00:11:22:33:44:65"), "{notes:?}");
     let pinned = format!("{LAB}[machine.u01]\nmac = [\"52:54:00:00:00:01\"]\n");
     let mac = [("mac", json!("52:54:00:00:00:01"))];
     let after = changed(&pinned, &by(Verb::Create, "52:54:00:00:00:01", &mac));
@@ -255,9 +266,10 @@ fn redeploy_goes_above_every_number_that_was_used() {
     let redeploy = edit(Verb::Redeploy, Kind::Deployment, "ron", &[]);
     assert!(changed(LAB, &redeploy).ends_with("boot = \"debian-12\"\nredeploy = 1\n"));
     let known = Known { installs: BTreeMap::from([("ron".parse().unwrap(), 6)]) };
-    let change = apply(&files(LAB), &redeploy, &known).unwrap().unwrap();
-    assert!(change.after.ends_with("redeploy = 7\n"), "{}", change.after);
-    assert_eq!(change.summary, "Redeploy deployment ron");
+    let change = changes(&files(LAB), &redeploy, &known);
+    assert_eq!(change.summary(), "Redeploy deployment ron");
+    let after = only(change).after;
+    assert!(after.ends_with("redeploy = 7\n"), "{after}");
 }
 
 #[test]
@@ -282,7 +294,8 @@ fn what_can_not_be_done_says_why() {
         "there is no boot called `a`; the inventory has no boot at all"
     );
     let same = edit(Verb::Update, Kind::Deployment, "harry", &[("address", json!("10.0.10.30"))]);
-    assert_eq!(apply(&files(LAB), &same, &Known::default()).unwrap(), None);
+    let same = changes(&files(LAB), &same, &Known::default());
+    assert!(same.files.is_empty() && !same.resources[0].is_changed, "{same:?}");
 }
 
 #[test]
@@ -310,9 +323,82 @@ fn hostile_edits_are_refused() {
     }
     let odd = edit(Verb::Update, Kind::Deployment, "ron", &[("a]\n[deployment", json!("\"\n[boot.x]\n"))]);
     let after = changed(LAB, &odd);
-    assert!(layout::same_elsewhere(LAB, &after, Kind::Deployment, "ron"), "{after}");
+    assert!(layout::differing(LAB, &after, &[(Kind::Deployment, "ron")]).is_some(), "{after}");
     let half = edit(Verb::Update, Kind::Deployment, "ron", &[("disk", json!(1.5))]);
     assert!(refused(LAB, &half).contains("no such value"));
+}
+
+#[test]
+fn several_edits_are_one_change_or_none() {
+    let redeploy = |name: &str| edit(Verb::Redeploy, Kind::Deployment, name, &[]);
+    let new = edit(Verb::Create, Kind::Boot, "rescue", &[("kernel", json!("files/rescue"))]);
+    let to_it = edit(Verb::Update, Kind::Deployment, "ron", &[("boot", json!("rescue"))]);
+    let known = Known::default();
+    let all = [redeploy("harry"), new.clone(), to_it, redeploy("ron"), redeploy("ron")];
+    let changes = apply(&files(LAB), &all, &known).unwrap();
+    assert_eq!(changes.summary(), "Redeploy harry, ron, ron; Create boot rescue; Update deployment ron");
+    let after = only(changes).after;
+    assert!(
+        after.contains("boot = \"rescue\"\nredeploy = 2\n"),
+        "each is made on what the one before left: {after}"
+    );
+    assert!(after.contains("[boot.rescue]\nkernel = \"files/rescue\"\n") && after.contains("redeploy = 1\n"));
+    // The first that can't be made is named, and nothing is changed.
+    let stopped = apply(&files(LAB), &[redeploy("harry"), redeploy("ron"), redeploy("luna")], &known);
+    let stopped = stopped.unwrap_err();
+    assert!(stopped.index == 2 && stopped.refusal.to_string().contains("called `luna`"), "{stopped:?}");
+    // Text that one of them can't follow.
+    let half = edit(Verb::Update, Kind::Deployment, "ron", &[("disk", json!(1.5))]);
+    assert_eq!(apply(&files(LAB), &[redeploy("harry"), half], &known).unwrap_err().index, 1);
+    // One that changes nothing is none of the changes.
+    let same = edit(Verb::Update, Kind::Deployment, "harry", &[("boot", json!("debian-12"))]);
+    let changes =
+        apply(&files(LAB), &[same, edit(Verb::Delete, Kind::Deployment, "ron", &[])], &known).unwrap();
+    assert_eq!(changes.resources.iter().map(|one| one.is_changed).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(changes.summary(), "Delete deployment ron");
+    assert!(!only(changes).after.contains("[deployment.ron]"));
+    // In files of their own.
+    let two = BTreeMap::from([
+        ("a.toml".into(), Bytes::from("[deployment.a]\nboot = \"b\"\n")),
+        ("b.toml".into(), Bytes::from("[deployment.b]\nboot = \"b\"\n")),
+    ]);
+    let changes = apply(&two, &[redeploy("b"), redeploy("a")], &known).unwrap();
+    let paths: Vec<&str> = changes.files.iter().map(|file| &*file.path).collect();
+    assert_eq!((paths.as_slice(), changes.resources[0].path.as_ref()), (&["a.toml", "b.toml"][..], "b.toml"));
+}
+
+/// A fleet in one file: each edit must not cost a look at all of it.
+#[test]
+fn a_thousand_edits_of_a_large_file_are_made_together() {
+    let fleet: String = (0..5000).map(|n| format!("[deployment.w{n:04}]\nboot = \"b\"\n\n")).collect();
+    let edits: Vec<Edit> = (0..EDITS_MAX)
+        .map(|n| edit(Verb::Redeploy, Kind::Deployment, &format!("w{:04}", 5 * n), &[]))
+        .collect();
+    let begun = std::time::Instant::now();
+    let changes = apply(&files(&fleet), &edits, &Known::default()).unwrap();
+    assert_eq!(changes.summary(), "Redeploy w0000 … w4995 (1000)");
+    assert_eq!(only(changes).after.matches("redeploy = 1\n").count(), EDITS_MAX);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_summary_is_short() {
+    let resource = |done, kind, name: String| Resource {
+        done,
+        kind,
+        name: name.parse().unwrap(),
+        path: "a.toml".into(),
+        is_changed: true,
+        notes: Vec::new(),
+    };
+    let many = |kind, count: usize| -> Vec<Resource> {
+        (1..=count).map(|n| resource(Done::Update, kind, format!("web-{n:03}"))).collect()
+    };
+    let said = |all: &[Resource]| summary(&all.iter().collect::<Vec<_>>());
+    assert_eq!(said(&many(Kind::Machine, 2)), "Update machines web-001, web-002");
+    assert_eq!(said(&many(Kind::Machine, 40)), "Update machines web-001 … web-040 (40)");
+    let all: Vec<Resource> = Kind::ALL.into_iter().flat_map(|kind| many(kind, 5)).collect();
+    assert_eq!(said(&all), format!("Change {} resources", all.len()));
 }
 
 mod property {
@@ -358,9 +444,10 @@ mod property {
             ],
         ) {
             let edit = edit(verb, Kind::Deployment, "ron", &[("boot", json!("b"))]);
-            let change = apply(&files(&text), &edit, &Known::default()).ok().flatten();
+            let change = apply(&files(&text), &[edit], &Known::default());
+            let change = change.ok().and_then(|changes| changes.files.into_iter().next());
             if let Some((before, after)) = change.and_then(|change| Some((change.before?, change.after))) {
-                prop_assert!(layout::same_elsewhere(&before, &after, Kind::Deployment, "ron"));
+                prop_assert!(layout::differing(&before, &after, &[(Kind::Deployment, "ron")]).is_some());
             }
         }
 

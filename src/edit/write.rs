@@ -1,15 +1,17 @@
 //! A resource that is new: where it goes and how it looks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use toml_edit::{InlineTable, Key, Value};
 
-use super::layout::{line_end, same_elsewhere, without_mark};
+use super::layout::{differing, line_end, without_mark};
 use super::set::toml_value;
-use super::{Change, Refusal, Setting, Task};
+use super::{Refusal, Setting, Task};
 use crate::manifest::{Documents, Kind, is_manifest};
 
-pub(super) fn create(documents: &Documents, task: &Task) -> Result<Change, Refusal> {
+/// The path of the file that a new resource goes to, and that file's text then.
+pub(super) fn create(documents: &Documents, task: &Task) -> Result<(Arc<str>, String), Refusal> {
     let name = task.name.as_str();
     let block = block(task.kind, name, &task.settings)?;
     let own = format!("{}.toml", task.kind.fields().plural);
@@ -19,12 +21,12 @@ pub(super) fn create(documents: &Documents, task: &Task) -> Result<Change, Refus
         let Some(before) = source.text() else { continue };
         let after = appended(before, &block);
         // Not where the kind is one inline table, to which nothing can be added from outside.
-        if same_elsewhere(before, &after, task.kind, name) {
-            return Ok(task.change(source.path.shown().clone(), Some(before.to_owned()), after));
+        if differing(before, &after, &[(task.kind, name)]).is_some() {
+            return Ok((source.path.shown().clone(), after));
         }
     }
     match documents.sources.find(&own) {
-        None => Ok(task.change(own.into(), None, block)),
+        None => Ok((own.into(), block)),
         Some(_) => Err(Refusal::Broken { file: own }),
     }
 }

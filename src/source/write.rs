@@ -1,5 +1,5 @@
-//! Writes to the source that is followed: one file, as one commit or one rename, and only if nothing else
-//! changed it first.
+//! Writes to the source that is followed: files, as one commit or by renames, and only if nothing else
+//! changed them first.
 
 use std::io;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use super::git::mirror::{Mirror, create_own};
 use super::git::{Fault, Fetched, Group, Order, Request, forget, is_bare, mirror_of, place, tame};
-use super::replace::replace;
+use super::replace;
 use super::watch::{SLOW, beside, slow};
 use super::{Snapshot, SourceConfig, SourceError, directory};
 use crate::model::{Git, Inventory, Reference};
@@ -22,17 +22,23 @@ pub struct Reading {
     base: Option<Fetched>,
 }
 
-/// One file with another text.
+/// Files with other texts, which are written together.
 #[derive(Clone, Debug)]
 pub struct Draft {
+    pub files: Vec<DraftFile>,
+    pub message: String,
+    /// Name and address.
+    pub author: (String, String),
+}
+
+/// One file with another text.
+#[derive(Clone, Debug)]
+pub struct DraftFile {
     /// From the inventory's root.
     pub path: String,
     /// `None` for a file that must not exist.
     pub before: Option<String>,
     pub after: String,
-    pub message: String,
-    /// Name and address.
-    pub author: (String, String),
 }
 
 /// Why nothing was written.
@@ -141,15 +147,16 @@ impl SourceConfig {
                 return Err(WriteError::Refused(why.into()));
             }
         };
-        let path =
-            if git.path.is_empty() { draft.path.clone() } else { format!("{}/{}", git.path, draft.path) };
+        let place = |path: &String| match git.path.as_str() {
+            "" => path.clone(),
+            folder => format!("{folder}/{path}"),
+        };
         let order = Order {
             repository: Request::new(self.mirror(&git).path, &git),
             base: base.commit.clone(),
             target: format!("refs/heads/{target}"),
             fresh: branch.is_some(),
-            path,
-            text: draft.after.clone(),
+            files: draft.files.iter().map(|file| (place(&file.path), file.after.clone())).collect(),
             message: draft.message.clone(),
             author: draft.author.clone(),
         };
@@ -195,19 +202,45 @@ async fn blocking<T: Send + 'static>(
     task.await.unwrap_or_else(|error| Err(SourceError::Git(format!("reading it failed: {error}"))))
 }
 
-/// Replaces the file by a rename, if it still is what was read.
+/// Replaces each file by a rename, if all of them still are what was read. What takes room and time is done before
+/// the first is renamed; where one can't be, those before it get their text back.
 fn save(root: &Path, draft: &Draft) -> Result<(), WriteError> {
-    let path = root.join(&draft.path);
-    let fail = |error: io::Error| WriteError::Failed(format!("{}: {error}", path.display()));
-    let now = match std::fs::read(&path) {
-        Ok(bytes) => Some(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(fail(error)),
-    };
-    if now.as_deref() != draft.before.as_ref().map(String::as_bytes) {
-        return Err(WriteError::Moved(format!("{} was changed meanwhile", path.display())));
+    let fail = |path: &Path, error: io::Error| WriteError::Failed(format!("{}: {error}", path.display()));
+    for file in &draft.files {
+        let path = root.join(&file.path);
+        let now = match std::fs::read(&path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(fail(&path, error)),
+        };
+        if now.as_deref() != file.before.as_ref().map(String::as_bytes) {
+            return Err(WriteError::Moved(format!("{} was changed meanwhile", path.display())));
+        }
     }
-    replace(&path, draft.after.as_bytes()).map_err(fail)
+    let mut ready = Vec::new();
+    for file in &draft.files {
+        let path = root.join(&file.path);
+        let new = replace::Draft::write(&path, file.after.as_bytes()).map_err(|error| fail(&path, error))?;
+        ready.push((path, file.before.as_deref(), new));
+    }
+    for (at, (path, _, new)) in ready.iter().enumerate() {
+        if let Err(error) = new.publish() {
+            let stuck: String =
+                ready[..at].iter().filter_map(|(path, before, _)| take_back(path, *before)).collect();
+            return Err(WriteError::Failed(format!("{}: {error}{stuck}", path.display())));
+        }
+    }
+    Ok(())
+}
+
+/// Gives a file its former text; why that is not possible, for the message.
+fn take_back(path: &Path, before: Option<&str>) -> Option<String> {
+    let restored = match before {
+        Some(text) => replace::replace(path, text.as_bytes()),
+        None => std::fs::remove_file(path),
+    };
+    let error = restored.err()?;
+    Some(format!("; {} has its new text and can't get back the old: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -215,13 +248,31 @@ mod tests {
     use super::*;
 
     fn draft(before: Option<&str>, after: &str) -> Draft {
-        Draft {
-            path: "a.toml".into(),
-            before: before.map(str::to_owned),
-            after: after.into(),
-            message: String::new(),
-            author: Default::default(),
-        }
+        draft_of(vec![file("a.toml", before, after)])
+    }
+
+    fn file(path: &str, before: Option<&str>, after: &str) -> DraftFile {
+        DraftFile { path: path.into(), before: before.map(str::to_owned), after: after.into() }
+    }
+
+    fn draft_of(files: Vec<DraftFile>) -> Draft {
+        Draft { files, message: String::new(), author: Default::default() }
+    }
+
+    #[test]
+    fn several_files_are_replaced_all_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).ok();
+        let two = |b: Option<&str>| vec![file("a.toml", None, "one"), file("b.toml", b, "two")];
+        assert!(matches!(save(folder.path(), &draft_of(two(Some("x")))), Err(WriteError::Moved(_))));
+        assert_eq!(text("a.toml"), None);
+        // There is no such folder: the second can't be written.
+        let stuck = vec![file("a.toml", None, "one"), file("f/b.toml", None, "x")];
+        let error = save(folder.path(), &draft_of(stuck)).unwrap_err();
+        assert!(matches!(error, WriteError::Failed(_)), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{error}");
+        save(folder.path(), &draft_of(two(None))).unwrap();
+        assert_eq!((text("a.toml").as_deref(), text("b.toml").as_deref()), (Some("one"), Some("two")));
     }
 
     #[test]

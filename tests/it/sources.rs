@@ -16,7 +16,7 @@ use voldemort::media::Shelf;
 use voldemort::model::{Caller, Inventory, Name, Selection, SourceCondition};
 use voldemort::plan::Consent;
 use voldemort::source::git::{Fetcher, WRITE};
-use voldemort::source::write::Draft;
+use voldemort::source::write::{Draft, DraftFile};
 use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
 use voldemort::state::{Server, SourceStatus};
 use voldemort::store::Store;
@@ -372,23 +372,13 @@ async fn verbs_write_to_the_source_that_holds_the_resource() {
     lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
     lab.load("b", "b1", &[("x.toml", &fleet("b", 20, 1))]).await;
     let edit = |verb, name: &str, source: Option<&str>| EditRequest {
-        edit: Edit {
-            verb,
-            kind: Kind::Deployment,
-            name: Some(name.into()),
-            mac: None,
-            settings: Vec::new(),
-            deployment_type: None,
-        },
+        edit: Some(edit_of(verb, name)),
         source: source.map(str::to_owned),
-        reason: None,
-        author: None,
-        consent: Consent::default(),
         dry_run: true,
-        installed: false,
+        ..EditRequest::default()
     };
     let why = async |request| match lab.reconciler.edit(request, Caller::DAEMON).await {
-        Ok(Edited::Refused { why }) | Err(why) => why,
+        Ok(Edited::Refused { why, .. }) | Err(why) => why,
         Ok(other) => format!("{other:?}"),
     };
     let said = why(edit(Verb::Redeploy, "c-0", None)).await;
@@ -397,6 +387,17 @@ async fn verbs_write_to_the_source_that_holds_the_resource() {
     assert_eq!(said, "this daemon follows a, b, net, not c");
     let said = why(edit(Verb::Create, "c-0", None)).await;
     assert!(said.contains("name the one to write to with --source"), "{said}");
+    let several = EditRequest {
+        edits: vec![edit_of(Verb::Redeploy, "b-0"), edit_of(Verb::Redeploy, "a-0")],
+        dry_run: true,
+        ..EditRequest::default()
+    };
+    let said = why(several).await;
+    assert_eq!(
+        said,
+        "these edits are of several sources, and one commit is of one: a has edits[1] (redeploy deployment a-0), b has \
+         edits[0] (redeploy deployment b-0); send one request for each source"
+    );
     // The one that holds it is found: it is read, whatever becomes of that.
     for request in [edit(Verb::Redeploy, "b-0", None), edit(Verb::Create, "c-0", Some("b"))] {
         let said = why(request).await;
@@ -405,21 +406,18 @@ async fn verbs_write_to_the_source_that_holds_the_resource() {
 }
 
 fn redeploy(name: &str) -> EditRequest {
-    EditRequest {
-        edit: Edit {
-            verb: Verb::Redeploy,
-            kind: Kind::Deployment,
-            name: Some(name.into()),
-            mac: None,
-            settings: Vec::new(),
-            deployment_type: None,
-        },
-        source: None,
-        reason: None,
-        author: None,
-        consent: Consent::default(),
-        dry_run: false,
-        installed: false,
+    EditRequest { edit: Some(edit_of(Verb::Redeploy, name)), ..EditRequest::default() }
+}
+
+fn edit_of(verb: Verb, name: &str) -> Edit {
+    Edit {
+        verb,
+        kind: Kind::Deployment,
+        name: Some(name.into()),
+        mac: None,
+        settings: Vec::new(),
+        deployment_type: None,
+        if_match: None,
     }
 }
 
@@ -466,26 +464,87 @@ async fn an_edit_whose_fetch_hangs_holds_up_nothing_else() {
     others_go_on(&lab, EditRequest { dry_run: true, ..redeploy("a-0") }, &began).await;
 }
 
+/// Makes the daemon's own repository with these files.
+async fn begin(folder: &TempDir, files: &[(&str, &str)]) {
+    let state = folder.path().join("state");
+    drop(Store::open(&state, || [7; 48]).unwrap());
+    let fetcher = Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() };
+    let own = SourceConfig { inventory: Inventory::Own, poll: None, state, fetcher };
+    let file = |(path, text): &(&str, &str)| DraftFile {
+        path: (*path).to_owned(),
+        before: None,
+        after: (*text).to_owned(),
+    };
+    let files = files.iter().map(file).collect();
+    let draft = Draft { files, message: "Begin\n".into(), author: ("a".into(), "a@localhost".into()) };
+    let reading = own.read().await.unwrap();
+    own.write(&reading, &draft, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn several_edits_are_one_commit_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, more) = (fleet("a", 10, 5), fleet("b", 30, 1));
+    begin(&folder, &[("net.toml", NET), ("x.toml", &text), ("y.toml", &more), KERNEL]).await;
+    let own = folder.path().join("state/inventory.git");
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").arg("-C").arg(&own).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let fetcher = Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() };
+    let lab = Lab::writing(folder, &["one"], fetcher, Write::Direct).await;
+    lab.load("one", "r1", &[("net.toml", NET), ("x.toml", &text), ("y.toml", &more), KERNEL]).await;
+    let send = async |edits: Vec<Edit>, dry_run: bool| {
+        let request = EditRequest { edits, dry_run, ..EditRequest::default() };
+        lab.reconciler.edit(request, Caller::DAEMON).await.unwrap()
+    };
+    let redeploy = |name: &str| edit_of(Verb::Redeploy, name);
+    let all = || {
+        let rows = (0..5).map(|number| redeploy(&format!("a-{number}")));
+        rows.chain([redeploy("b-0")]).collect::<Vec<_>>()
+    };
+    let planned = send(all(), true).await;
+    let Edited::Planned { change, further, plan, .. } = &planned else { panic!("{planned:?}") };
+    assert_eq!((change.path.as_str(), further[0].path.as_str(), further.len()), ("x.toml", "y.toml", 1));
+    assert_eq!(
+        (change.resources.len(), further[0].resources[0].edit, plan.changes.is_empty()),
+        (5, 5, false)
+    );
+    assert_eq!(change.patch.matches("\n+redeploy = 1\n").count(), 5, "{}", change.patch);
+
+    // One that can't be made, one that would be wrong, one that was changed: none of them is made.
+    let why = |edited: &Edited| match edited {
+        Edited::Refused { why, edit } => format!("{why} {:?}", edit.as_ref().map(|edit| edit.index)),
+        other => format!("{other:?}"),
+    };
+    let said = why(&send(vec![redeploy("a-0"), redeploy("a-9")], false).await);
+    assert!(
+        said.starts_with("edits[1] (redeploy deployment a-9): there is no deployment")
+            && said.ends_with("Some(1)"),
+        "{said}"
+    );
+    let seen = Edit { if_match: Some("\"x\"".into()), ..redeploy("a-1") };
+    let changed = send(vec![redeploy("a-0"), seen], false).await;
+    assert!(matches!(&changed, Edited::Changed { edit: Some(edit), .. } if edit.index == 1), "{changed:?}");
+    assert_eq!(git(&["rev-list", "--count", "HEAD"]).trim(), "1");
+
+    let written = send(all(), false).await;
+    assert!(matches!(&written, Edited::Written { .. }), "{written:?}");
+    assert_eq!(git(&["rev-list", "--count", "HEAD"]).trim(), "2");
+    let message = git(&["log", "-1", "--format=%B"]);
+    assert!(message.starts_with("Redeploy a-0 … b-0 (6)\n\n- Redeploy deployment a-0\n- "), "{message}");
+    assert!(
+        message.trim_end().ends_with("- Redeploy deployment b-0\n\nRequested-by: the daemon"),
+        "{message}"
+    );
+    assert_eq!(git(&["diff", "--stat", "HEAD~", "HEAD"]).lines().count(), 3, "two files and their sum");
+}
+
 #[tokio::test]
 async fn an_edit_whose_push_hangs_holds_up_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let place = |fetcher| SourceConfig {
-        inventory: Inventory::Own,
-        poll: None,
-        state: folder.path().join("state"),
-        fetcher,
-    };
-    let own = place(Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() });
-    drop(Store::open(&folder.path().join("state"), || [7; 48]).unwrap());
-    let draft = Draft {
-        path: "x.toml".into(),
-        before: None,
-        after: fleet("a", 10, 1),
-        message: "Begin\n".into(),
-        author: ("a".into(), "a@localhost".into()),
-    };
-    let reading = own.read().await.unwrap();
-    own.write(&reading, &draft, None).await.unwrap();
+    begin(&folder, &[("x.toml", &fleet("a", 10, 1))]).await;
     let (fetcher, began) = hanging(&folder, &format!("*{WRITE}*"));
     let lab = Lab::writing(folder, &["a", "net"], fetcher, Write::Direct).await;
     others_go_on(&lab, EditRequest { source: Some("a".into()), ..redeploy("a-0") }, &began).await;

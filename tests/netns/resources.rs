@@ -95,6 +95,44 @@ fn a_resource_is_shown_as_written_and_changed_as_seen() {
         "settings": [{ "path": ["mac"], "value": "00:11:22:33:44:57" }, { "path": ["boot"], "value": "local" }] });
     assert_eq!(edit(&house, &["If-Match: *"], &create).0, 412, "there is none yet");
 
+    // Several at once: all or none, each held to what its writer has seen.
+    let several = |edits: &Value| {
+        let body = json!({ "edits": edits, "dry-run": false }).to_string();
+        ask(&house, &["-X", "POST", "-H", "Content-Type: application/json", "-d", &body], "/v1/edits")
+    };
+    let with = |mut edit: Value, tag: &str| {
+        edit["if_match"] = json!(tag);
+        edit
+    };
+    let ron = json!({ "verb": "update", "kind": "machine", "name": "ron",
+        "settings": [{ "path": ["labels", "row"], "value": "7" }] });
+    let (_, _, now) = ask(&house, &[], "/v1/deployments/harry");
+    let (tag, old) = (now["etag"].as_str().unwrap(), tag.as_str());
+    let (status, head, late) = several(&json!([ron, with(disk("/dev/vdd"), old)]));
+    assert_eq!(
+        (status, &late["edit"]["index"], &late["edit"]["name"]),
+        (412, &json!(1), &json!("harry")),
+        "{late:#}"
+    );
+    assert!(head.to_lowercase().contains(&format!("etag: {tag}")), "{head}");
+    assert!(ask(&house, &[], "/v1/machines/ron").2["spec"]["labels"]["row"].is_null());
+    let (status, _, written) = several(&json!([ron, with(disk("/dev/vdd"), tag)]));
+    assert_eq!(
+        (status, written["change"]["resources"].as_array().map(Vec::len)),
+        (200, Some(2)),
+        "{written:#}"
+    );
+    assert_eq!(ask(&house, &[], "/v1/machines/ron").2["spec"]["labels"]["row"], "7");
+    for (edits, wanted) in [
+        (json!([]), 400),
+        (json!([with(ron.clone(), "no quotes")]), 400),
+        (json!(vec![ron.clone(); 1001]), 413),
+        (json!([{ "verb": "update" }]), 400),
+    ] {
+        let (status, _, problem) = several(&edits);
+        assert_eq!(status, wanted, "{problem:#}");
+    }
+
     // The same request once more is not a second one.
     let raise = json!({ "verb": "redeploy", "kind": "deployment", "name": "harry" });
     let (status, _, first) = edit(&house, &["Idempotency-Key: k1"], &raise);

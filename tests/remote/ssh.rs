@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use voldemort::model::{Access, Git, Inventory, Span};
 use voldemort::source::SourceConfig;
 use voldemort::source::git::Fetcher;
-use voldemort::source::write::{Draft, WriteError};
+use voldemort::source::write::{Draft, DraftFile, WriteError};
 
 use super::{Lab, at, ssh_key, text};
 
@@ -112,9 +112,7 @@ async fn what_is_written_travels_by_ssh_too() {
         }
     };
     let draft = |before: &str, after: &str| Draft {
-        path: "a.toml".into(),
-        before: Some(before.into()),
-        after: after.into(),
+        files: vec![DraftFile { path: "a.toml".into(), before: Some(before.into()), after: after.into() }],
         message: "Change it\n".into(),
         author: ("t".into(), "t@localhost".into()),
     };

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::ServerConfig;
 use voldemort::model::{Access, Git, Inventory, Reference, SourceCondition, Span};
 use voldemort::source::SourceConfig;
 use voldemort::source::git::Fetcher;
-use voldemort::source::write::{Draft, WriteError};
+use voldemort::source::write::{Draft, DraftFile, WriteError};
 
 use super::{Lab, at, text};
 
@@ -367,9 +367,7 @@ async fn what_is_written_travels_with_the_same_token() {
         fetcher: Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() },
     };
     let draft = |before: &str, after: &str| Draft {
-        path: "a.toml".into(),
-        before: Some(before.into()),
-        after: after.into(),
+        files: vec![DraftFile { path: "a.toml".into(), before: Some(before.into()), after: after.into() }],
         message: "Change it\n".into(),
         author: ("t".into(), "t@localhost".into()),
     };

@@ -148,6 +148,7 @@ impl Redeploy {
             mac: self.mac.clone(),
             settings: Vec::new(),
             deployment_type: None,
+            if_match: None,
         };
         self.how.ask_and_send(&edit, self.asking.yes, remote)
     }
@@ -160,7 +161,8 @@ impl How {
 
     fn request(&self, edit: &Edit) -> EditRequest {
         EditRequest {
-            edit: edit.clone(),
+            edit: Some(edit.clone()),
+            edits: Vec::new(),
             source: self.source.clone(),
             reason: self.reason.clone(),
             author: Some(self.author.clone().unwrap_or_else(author)),
@@ -212,22 +214,26 @@ impl How {
             exit::print_json(edited);
         }
         let (exit, why) = match edited {
-            Edited::Planned { change, plan, holds } => return self.planned(change, plan, holds),
+            Edited::Planned { change, further, plan, holds } => {
+                return self.planned((change, further), plan, holds);
+            }
             Edited::Written { .. } => return self.written(edited),
-            Edited::Branch { change, commit, branch, .. } => return self.on_branch(change, commit, branch),
-            Edited::Off { change, steps, .. } => return self.off(change, steps),
+            Edited::Branch { change, further, commit, branch, .. } => {
+                return self.on_branch((change, further), commit, branch);
+            }
+            Edited::Off { change, further, steps, .. } => return self.off((change, further), steps),
             Edited::Unchanged => (Exit::Done, "nothing to change".to_owned()),
             Edited::Held { holds, .. } => {
                 let holds: Vec<String> = holds.iter().map(remote::hold_text).collect();
                 (Exit::Refused, holds.join("\n"))
             }
-            Edited::Protected { why } => (Exit::Refused, why.clone()),
+            Edited::Protected { why, .. } => (Exit::Refused, why.clone()),
             Edited::Changed { .. } => (Exit::Refused, "the resource has changed meanwhile".to_owned()),
             Edited::Invalid { problems } => {
                 say(problems);
                 (Exit::Failed, "nothing was written".to_owned())
             }
-            Edited::Refused { why } => (Exit::Failed, why.clone()),
+            Edited::Refused { why, .. } => (Exit::Failed, why.clone()),
         };
         talk(&why);
         exit
@@ -239,18 +245,26 @@ impl How {
         }
     }
 
-    fn planned(&self, change: &FileChange, plan: &Plan, holds: &[Hold]) -> Exit {
-        notes(change);
-        self.data(&format!("{}\n{}", change.patch, report::text(plan)));
+    fn planned(&self, files: Files<'_>, plan: &Plan, holds: &[Hold]) -> Exit {
+        notes(files);
+        self.data(&format!("{}\n{}", patch(files), report::text(plan)));
         holds.iter().map(remote::hold_text).for_each(|hold: String| talk(&hold));
         Exit::Done
     }
 
     fn written(&self, edited: &Edited) -> Exit {
-        let Edited::Written { change, commit, plan, condition, reason } = edited else { return Exit::Failed };
-        notes(change);
+        let Edited::Written { change, further, commit, plan, condition, reason } = edited else {
+            return Exit::Failed;
+        };
+        notes((change, further));
         let commit = commit.as_ref().map(|id| format!(", commit {}", short(id))).unwrap_or_default();
-        self.data(&format!("{} {}: {}{commit}\n", change.kind, change.name, change.path));
+        for file in all((change, further)) {
+            let rows = file
+                .resources
+                .iter()
+                .map(|one| format!("{} {}: {}{commit}\n", one.kind, one.name, file.path));
+            self.data(&rows.collect::<String>());
+        }
         if !self.json() {
             say(report::text(plan).trim_end());
         }
@@ -261,29 +275,41 @@ impl How {
         Exit::Failed
     }
 
-    fn on_branch(&self, change: &FileChange, commit: &str, branch: &str) -> Exit {
-        notes(change);
+    fn on_branch(&self, files: Files<'_>, commit: &str, branch: &str) -> Exit {
+        notes(files);
         self.data(&format!("{branch}\n"));
         let commit = short(commit);
-        talk(&format!("{} is commit {commit} there; it goes live when that is merged", change.summary));
+        let summary = all(files).map(|file| file.summary.as_str()).collect::<Vec<_>>().join("; ");
+        talk(&format!("{summary} is commit {commit} there; it goes live when that is merged"));
         Exit::Done
     }
 
-    fn off(&self, change: &FileChange, steps: &[String]) -> Exit {
-        notes(change);
-        self.data(&change.patch);
+    fn off(&self, files: Files<'_>, steps: &[String]) -> Exit {
+        notes(files);
+        self.data(&patch(files));
         talk("the daemon may not write to this inventory (write = \"off\"); with the patch above as PATCH:");
         steps.iter().for_each(|step| say(format!("    {step}")));
         Exit::NotAllowed
     }
 }
 
+/// The first file that changes, and the others.
+type Files<'a> = (&'a FileChange, &'a [FileChange]);
+
+fn all((first, further): Files<'_>) -> impl Iterator<Item = &FileChange> {
+    std::iter::once(first).chain(further)
+}
+
+fn patch(files: Files<'_>) -> String {
+    all(files).map(|file| file.patch.as_str()).collect()
+}
+
 fn post(remote: &Remote, request: &EditRequest) -> Result<Edited, crate::api::client::ClientError> {
     remote.block_on(async |client| client.post("/v1/edits", request).await)
 }
 
-fn notes(change: &FileChange) {
-    change.notes.iter().for_each(|note| talk(note));
+fn notes(files: Files<'_>) {
+    all(files).flat_map(|file| &file.notes).for_each(|note| talk(note));
 }
 
 fn short(commit: &str) -> &str {

@@ -45,7 +45,7 @@ impl Resource {
             single => single.as_str(),
         });
         let mac = mac.map(str::to_owned);
-        Edit { verb, kind, name, mac, settings, deployment_type }
+        Edit { verb, kind, name, mac, settings, deployment_type, if_match: None }
     }
 }
 

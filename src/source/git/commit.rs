@@ -1,6 +1,7 @@
-//! The child process that commits: one file of one branch, with a compare-and-swap at the end, so
+//! The child process that commits: files of one branch, with a compare-and-swap at the end, so
 //! that of two writers at once one has to look again.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -36,9 +37,8 @@ pub struct Order {
     pub target: String,
     /// Whether `target` is new.
     pub fresh: bool,
-    /// From the repository's root.
-    pub path: String,
-    pub text: String,
+    /// New texts of files, by their paths from the repository's root.
+    pub files: BTreeMap<String, String>,
     pub message: String,
     /// Name and address.
     pub author: (String, String),
@@ -173,17 +173,17 @@ fn push(order: &Order) -> Outcome<Oid> {
     }
 }
 
-/// The commit of one changed file on top of the base; no reference leads to it yet.
+/// The commit of the changed files on top of the base; no reference leads to it yet.
 fn commit(repository: &Repository, order: &Order) -> Outcome<Oid> {
     let base = Oid::from_str(&order.base).and_then(|id| repository.find_commit(id)).map_err(failed)?;
     let tree = base.tree().map_err(failed)?;
-    let mode = mode(&tree, &order.path)?;
-    let blob = repository.blob(order.text.as_bytes()).map_err(failed)?;
-    let tree = TreeUpdateBuilder::new()
-        .upsert(order.path.as_str(), blob, mode)
-        .create_updated(repository, &tree)
-        .and_then(|id| repository.find_tree(id))
-        .map_err(failed)?;
+    let mut update = TreeUpdateBuilder::new();
+    for (path, text) in &order.files {
+        let blob = repository.blob(text.as_bytes()).map_err(failed)?;
+        update.upsert(path.as_str(), blob, mode(&tree, path)?);
+    }
+    let updated = update.create_updated(repository, &tree);
+    let tree = updated.and_then(|id| repository.find_tree(id)).map_err(failed)?;
     let (name, address) = &order.author;
     let committer = Signature::now("voldemort", "voldemort@localhost").map_err(failed)?;
     let author = Signature::now(name, address).unwrap_or_else(|_| committer.clone());
