@@ -5,6 +5,7 @@ pub mod check;
 pub mod color;
 pub mod completions;
 pub mod config;
+pub mod context;
 pub mod ctl;
 pub mod exit;
 pub mod explain;

@@ -4,6 +4,7 @@ mod adopt;
 mod audit;
 mod cancel;
 mod change;
+mod context;
 mod describe;
 mod events;
 mod get;
@@ -57,6 +58,7 @@ enum Command {
     Cancel(cancel::Arguments),
     ServeDhcp(serve_dhcp::Arguments),
     Token(token::Arguments),
+    Context(context::Arguments),
 }
 
 /// Runs one command line.
@@ -86,6 +88,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Cancel(arguments) => cancel::run(arguments, remote),
         Command::ServeDhcp(arguments) => serve_dhcp::run(arguments, remote),
         Command::Token(arguments) => token::run(arguments, remote),
+        Command::Context(arguments) => context::run(arguments, remote),
         Command::Approve(arguments) => order::approve(arguments, remote),
         Command::Reject(arguments) => order::reject(arguments, remote),
         Command::Suspend(arguments) => order::suspend(arguments, remote),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::context::Contexts;
 use super::{Exit, exit};
 use crate::api::Client;
 use crate::api::client::{Address, ClientError, Origin};
@@ -15,14 +16,27 @@ use crate::plan::Hold;
 /// The daemon to connect to.
 #[derive(Args, Clone, Debug)]
 pub struct Remote {
-    /// The daemon's control API: unix:PATH, host:port, or a port of this host; without it the daemon's
-    /// socket, then port 12345
+    /// The daemon's control API: unix:PATH, host:port, or a port of this host; without it VOLDEMORT_SERVER, then
+    /// the context, then the daemon's socket, then port 12345
     #[arg(long, global = true, value_name = "ADDRESS")]
-    pub server: Option<String>,
-    /// A file with the token for host:port; without it VOLDEMORT_TOKEN, then what a daemon of this user
-    /// left on this host
+    server: Option<String>,
+    /// The daemon of this context (see `voldemortctl context`); without it VOLDEMORT_CONTEXT, then the current one
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
+    /// A file with the token for host:port; without it that of the context, then VOLDEMORT_TOKEN, then what a
+    /// daemon of this user left on this host
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
+}
+
+/// The daemon that the command line, the environment or a context names.
+enum Chosen {
+    /// An address.
+    Server(String),
+    /// A context: its name, its address, and its own token if it has one.
+    Context { name: String, server: String, token: Option<String> },
+    /// None: the one of this host.
+    Here,
 }
 
 impl Remote {
@@ -39,36 +53,102 @@ impl Remote {
 
     /// The daemon's address in messages.
     pub fn place(&self) -> String {
-        self.server.clone().unwrap_or_else(|| format!("{} and port {}", runtime::SOCKET, runtime::PORT))
+        match self.chosen() {
+            Ok(Chosen::Server(server)) => server,
+            Ok(Chosen::Context { name, server, .. }) => format!("{server} (context {name})"),
+            Ok(Chosen::Here) | Err(_) => format!("{} and port {}", runtime::SOCKET, runtime::PORT),
+        }
+    }
+
+    /// The command line goes before the environment, and that before the current context. An address that is
+    /// given goes before a context that is given in the same way, which is then not even read.
+    fn chosen(&self) -> Result<Chosen, ClientError> {
+        if let Some(server) = &self.server {
+            return Ok(Chosen::Server(server.clone()));
+        }
+        if self.context.is_none()
+            && let Some(server) = set("VOLDEMORT_SERVER")
+        {
+            return Ok(Chosen::Server(server));
+        }
+        let named = self.context_name();
+        let refused = |why: String| ClientError::Refused(why);
+        let contexts = match &named {
+            Some(_) => Contexts::open().map_err(refused)?,
+            None => match Contexts::open_if_any().map_err(refused)? {
+                Some(contexts) => contexts,
+                None => return Ok(Chosen::Here),
+            },
+        };
+        let Some(name) = named.or_else(|| contexts.current().map(str::to_owned)) else {
+            return Ok(Chosen::Here);
+        };
+        let context = contexts.get(&name).map_err(refused)?;
+        if context.ca.is_some() {
+            let why = format!("context {name} has a ca, and this version has no TLS: its token is not sent");
+            return Err(ClientError::NotAllowed(why));
+        }
+        // The file that the command line names is the one that is used.
+        let token = match self.token_file {
+            Some(_) => None,
+            None => contexts.token(&name, context).map_err(ClientError::NotAllowed)?,
+        };
+        Ok(Chosen::Context { server: context.server.clone(), name, token })
+    }
+
+    /// The context that the command line or the environment names.
+    pub fn context_name(&self) -> Option<String> {
+        self.context.clone().or_else(|| set("VOLDEMORT_CONTEXT"))
+    }
+
+    /// The address that the command line names.
+    pub fn given_server(&self) -> Option<&str> {
+        self.server.as_deref()
+    }
+
+    /// The token file that the command line names.
+    pub fn given_token_file(&self) -> Option<&PathBuf> {
+        self.token_file.as_ref()
     }
 
     fn addresses(&self) -> Result<Vec<Address>, ClientError> {
-        let given = self.given_token()?;
-        let Some(server) = &self.server else {
-            let socket = Address::Socket { path: runtime::SOCKET.into(), network: runtime::network() };
-            let tcp = tcp(format!("127.0.0.1:{}", runtime::PORT), given.clone());
-            // With a token the address must be one that takes a token.
-            return Ok(if given.is_some() { vec![tcp] } else { vec![socket, tcp] });
+        let (server, own) = match self.chosen()? {
+            Chosen::Server(server) => (server, None),
+            Chosen::Context { server, token, .. } => (server, token),
+            Chosen::Here => {
+                let given = self.given_token()?;
+                let socket = Address::Socket { path: runtime::SOCKET.into(), network: runtime::network() };
+                let tcp = tcp(format!("127.0.0.1:{}", runtime::PORT), given.clone());
+                // With a token the address must be one that takes a token.
+                return Ok(if given.is_some() { vec![tcp] } else { vec![socket, tcp] });
+            }
         };
-        let bare = server.strip_prefix("unix:").unwrap_or(server);
+        let bare = server.strip_prefix("unix:").unwrap_or(&server);
         if bare.starts_with('/') {
             return Ok(vec![Address::Socket { path: bare.into(), network: None }]);
         }
         let bare = bare.strip_prefix("http://").unwrap_or(bare).trim_end_matches('/');
         let address = if bare.contains(':') { bare.to_owned() } else { format!("127.0.0.1:{bare}") };
+        let given = match own {
+            Some(token) => Some(token),
+            None => self.given_token()?,
+        };
         Ok(vec![tcp(address, given)])
     }
 
     /// The token that the command line or the environment names.
     fn given_token(&self) -> Result<Option<String>, ClientError> {
-        let Some(file) = &self.token_file else {
-            let set = std::env::var("VOLDEMORT_TOKEN").ok();
-            return Ok(set.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()));
-        };
+        let Some(file) = &self.token_file else { return Ok(set("VOLDEMORT_TOKEN")) };
         let text = std::fs::read_to_string(file)
             .map_err(|error| ClientError::NotAllowed(format!("--token-file {}: {error}", file.display())))?;
         Ok(Some(text.trim().to_owned()))
     }
+}
+
+/// A variable of the environment that has a text.
+fn set(name: &str) -> Option<String> {
+    let text = std::env::var(name).ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn tcp(address: String, given: Option<String>) -> Address {

@@ -9,6 +9,7 @@ mod campaign;
 mod check;
 mod ci;
 mod commands;
+mod contexts;
 mod contract;
 mod contributing;
 mod dependencies;
