@@ -3,6 +3,7 @@
 pub mod blast;
 pub mod diff;
 mod given_up;
+mod id;
 pub mod judge;
 pub mod partial;
 pub mod report;
@@ -21,7 +22,7 @@ pub use unified::Patch;
 
 /// Version of the JSON of plans: the first number changes when a field goes or changes meaning,
 /// the second when one is added.
-pub const FORMAT_VERSION: &str = "1.1";
+pub const FORMAT_VERSION: &str = "1.2";
 
 /// The difference between a state and a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +30,8 @@ pub struct Plan {
     /// Version of this shape: the first number changes when a field goes or changes meaning, the
     /// second when one is added.
     pub format_version: String,
+    /// Stands for what the plan does, whatever machines do meanwhile that is not about it: eight hexadecimal digits.
+    pub id: String,
     /// Revision in the state, empty on a new one.
     pub from: String,
     /// Revision that would be adopted.

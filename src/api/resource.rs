@@ -48,7 +48,7 @@ pub use order::Order;
 pub use plan::{Apply, Outcome, WaitingPlan};
 pub use source::SourceStatus;
 pub use status::{ServiceStatus, Status};
-pub use ticket::Ticket;
+pub use ticket::{Ticket, TicketRequest};
 pub use token::{NewToken, Token, TokenCreated, TokenWanted};
 pub use tree::{Blob, Tree};
 pub use webhook::Webhook;

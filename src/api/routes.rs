@@ -21,8 +21,8 @@ use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, NewToken, Order, Outcome, Row, ServiceStatus, Status,
-    Ticket, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, deployment, drift, edit,
-    effect, event, interface, lease, machine, named, order, plan, ticket, token, why,
+    Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, deployment,
+    drift, edit, effect, event, interface, lease, machine, named, order, plan, ticket, token, why,
 };
 use super::route::{Route, Routes};
 use super::{health, hook};
@@ -58,7 +58,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// The entries of the audit log after the one of a number, the oldest first.
     fn audit(&self, after: u64) -> impl Future<Output = Result<Vec<AuditEntry>, String>> + Send;
     fn adopt(&self, request: Adopt) -> impl Future<Output = Result<(), String>> + Send;
-    fn ticket(&self, tree: Tree) -> Ticket;
+    fn ticket(&self, request: TicketRequest) -> Ticket;
     fn order(&self, order: Order) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn plans(&self) -> impl Future<Output = Vec<WaitingPlan>> + Send;
     /// Ends whatever keeps an address from others; `None` if nothing did.

@@ -12,7 +12,7 @@ use super::exit::{print, talk};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
 use super::{Exit, exit, tree};
-use crate::api::resource::{Apply, Outcome, Ticket, Tree};
+use crate::api::resource::{Apply, Outcome, Ticket, TicketRequest, Tree};
 use crate::model::Span;
 use crate::plan::{Consent, report};
 
@@ -80,6 +80,9 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(other) => return finish(&other, json),
         Err(error) => return remote::failed(&error, json),
     };
+    if ticket.as_ref().is_some_and(|ticket| ticket.plan != plan.id) {
+        return finish(&Outcome::Stale { plan }, json);
+    }
     if !json && print(&report::text(&plan)) != Exit::Done {
         return Exit::Failed;
     }
@@ -100,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         Err(consent::NoConsent::Declined) => return Exit::Interrupted,
     }
     let consent = Consent { removals: arguments.allow_removals, reinstalls: arguments.allow_reinstalls };
-    let expected = Some((plan.lineage.clone(), plan.serial));
+    let expected = Some(plan.id.clone());
     let request = Apply { tree, consent, expected, ticket };
     match arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/apply", &request).await) {
         Ok(outcome) => match (finish(&outcome, json), arguments.wait) {
@@ -139,7 +142,9 @@ fn read(arguments: &Arguments) -> Result<(Tree, Option<Ticket>), Exit> {
 
 /// Why a saved plan is stale, before it is shown. The daemon checks again when it applies the plan.
 fn stale(arguments: &Arguments, tree: &Tree, ticket: &Ticket) -> Option<Outcome> {
-    let asked = arguments.remote.block_on(async |client| client.post::<Ticket>("/v1/tickets", tree).await);
+    let request = TicketRequest { tree: tree.clone(), plan: ticket.plan.clone() };
+    let asked =
+        arguments.remote.block_on(async |client| client.post::<Ticket>("/v1/tickets", &request).await);
     let reasons = asked.ok()?.differences(ticket);
     (!reasons.is_empty()).then_some(Outcome::Moved { reasons })
 }
@@ -164,7 +169,11 @@ pub fn finish(outcome: &Outcome, json: bool) -> Exit {
             Exit::Refused
         }
         Outcome::Stale { plan } => {
-            talk(&format!("the daemon's state changed meanwhile (serial {}): make a new plan", plan.serial));
+            let does = report::summary(plan);
+            talk(&format!(
+                "the state has changed meanwhile: the plan is now {} ({does}); make a new one",
+                plan.id
+            ));
             Exit::Stale
         }
         Outcome::Moved { reasons } => {

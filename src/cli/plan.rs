@@ -12,7 +12,7 @@ use super::saved::SavedPlan;
 use super::{Exit, exit, tree};
 use crate::api::Client;
 use crate::api::client::ClientError;
-use crate::api::resource::{Outcome, Ticket, Tree};
+use crate::api::resource::{Outcome, Ticket, TicketRequest, Tree};
 use crate::plan::report;
 use crate::plan::schema::Report;
 
@@ -25,7 +25,8 @@ pub struct Arguments {
     /// the daemon; every machine of that revision is taken to be installed
     #[arg(long, value_name = "REV", conflicts_with_all = ["target", "exclude"])]
     against: Option<String>,
-    /// Save the plan for `voldemort apply FILE`, which can be used once and only while nothing has changed
+    /// Save the plan for `voldemort apply FILE`, which can be used once and only while it still does
+    /// what it said
     #[arg(long, value_name = "FILE", conflicts_with = "against")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -88,13 +89,12 @@ async fn planned(
     mut tree: Tree,
 ) -> Result<(Tree, Option<Ticket>, Outcome), ClientError> {
     let outcome = tree::plan(client, &mut tree, Some(&arguments.directory)).await?;
-    if arguments.out.is_none() || !matches!(outcome, Outcome::Planned { .. }) {
+    let (Some(_), Outcome::Planned { plan, .. }) = (&arguments.out, &outcome) else {
         return Ok((tree, None, outcome));
-    }
-    // The ticket first: a change between the two then makes the plan stale, and not wrong.
-    let ticket = client.post::<Ticket>("/v1/tickets", &tree).await?;
-    let outcome = client.post::<Outcome>("/v1/plan", &tree).await?;
-    Ok((tree, Some(ticket), outcome))
+    };
+    let request = TicketRequest { tree, plan: plan.id.clone() };
+    let ticket = client.post::<Ticket>("/v1/tickets", &request).await?;
+    Ok((request.tree, Some(ticket), outcome))
 }
 
 fn show(arguments: &Arguments, shown: &Report) -> Exit {

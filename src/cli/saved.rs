@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::source::replace::replace;
 
 /// Version of the file: the number changes when older programs could not read it.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A plan, the tree it was made of, and its ticket. Secrets in it are encrypted, as in the inventory, or
 /// masked.

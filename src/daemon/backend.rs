@@ -21,7 +21,7 @@ use super::{Files, now, service_manager, start};
 use crate::api::metrics::Counts;
 use crate::api::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, NewToken, Order, Outcome, ServiceStatus, SourceStatus, Status,
-    Ticket, TokenCreated, Tree, WaitingPlan, Webhook, Written, status,
+    Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, status,
 };
 use crate::api::route::Route;
 use crate::api::{Backend, Hooked, routes};
@@ -244,8 +244,8 @@ impl Backend for Daemon {
         self.reconciler.apply(request).await
     }
 
-    fn ticket(&self, tree: Tree) -> Ticket {
-        self.reconciler.ticket(&tree)
+    fn ticket(&self, request: TicketRequest) -> Ticket {
+        self.reconciler.ticket(&request.tree, &request.plan)
     }
 
     async fn order(&self, order: Order) -> Result<Outcome, String> {

@@ -29,7 +29,7 @@ pub enum Adopted {
     Applied(Plan),
     /// A safety rule stopped it; nothing was changed.
     Held(Plan, Vec<Hold>),
-    /// The state is not the one that the plan was made for.
+    /// It does something else than the plan that was agreed to.
     Stale(Plan),
 }
 
@@ -243,7 +243,7 @@ mod tests {
             Arc::new(Proposal { desired, kept: None, secrets, consent, expected, plan: None })
         };
         let judged = |proposal| plan::judge(proposal, &keeper.state());
-        let other = Some(("another".to_owned(), 0));
+        let other = Some("another".into());
         let stale = keeper.adopt_at_once(judged(proposal("a", other))).await.unwrap();
         assert!(matches!(stale, Adopted::Stale(_)) && keeper.state().desired().revision.is_empty());
         let applied = keeper.adopt_at_once(judged(proposal("b", None))).await.unwrap();

@@ -9,7 +9,7 @@ mod subnet;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::{Action, Blast, Change, FORMAT_VERSION, Impact, Plan, blast, given_up};
+use super::{Action, Blast, Change, FORMAT_VERSION, Impact, Plan, blast, given_up, id};
 use crate::desired::{Desired, DhcpOptions, differences};
 use crate::model::{Name, Origin};
 use crate::state::State;
@@ -36,6 +36,7 @@ pub(super) fn between(state: &State, next: &State) -> Plan {
     boot::boots(state.desired(), desired, &mut changes);
     let plan = Plan {
         format_version: FORMAT_VERSION.into(),
+        id: String::new(),
         from: state.desired().revision.to_string(),
         to: desired.revision.to_string(),
         lineage: state.lineage().to_string(),
@@ -68,7 +69,8 @@ fn counted(
     let blast = blast::blast(base, next, moved, &changes);
     let rows: Vec<&Change> = changes.iter().collect();
     let given_up = given_up::given_up(next.desired(), state, &rows);
-    Plan { given_up, changes, blast, ..plan }
+    let id = id::id(&changes, base, next);
+    Plan { id, given_up, changes, blast, ..plan }
 }
 
 /// The rows of a part of two states, in their order.

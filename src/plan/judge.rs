@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Change, Consent, Hold, Impact, Plan, diff, given_up, safety};
+use super::{Change, Consent, Hold, Impact, Plan, diff, given_up, id, safety};
 use crate::desired::Desired;
 use crate::state::apply::adopt::Part;
 use crate::state::{Adoption, Revision, Secrets, State};
@@ -17,8 +17,8 @@ pub struct Proposal {
     pub kept: Option<Arc<Revision>>,
     pub secrets: Arc<Secrets>,
     pub consent: Consent,
-    /// Lineage and serial the plan was made for; `None` adopts over whatever there is.
-    pub expected: Option<(String, u64)>,
+    /// The id of the plan that was agreed to; `None` adopts whatever it does.
+    pub expected: Option<Arc<str>>,
     /// The saved plan it is of, which is good once.
     pub plan: Option<Arc<str>>,
 }
@@ -30,7 +30,7 @@ pub enum Verdict {
     Agreed(Plan),
     /// A safety rule stops it.
     Held(Plan, Vec<Hold>),
-    /// The state is not the one that the plan was made for.
+    /// It does something else than the plan that was agreed to.
     Stale(Plan),
 }
 
@@ -113,9 +113,7 @@ impl Judgement {
         if self.plan.from.is_empty() && kept.is_none() {
             return Vec::new();
         }
-        let mut rows: Vec<&Change> = self.rows().collect();
-        // Holds name things in the order of the plan.
-        rows.sort_by(|one, other| diff::order(one, other));
+        let rows = self.sorted_rows();
         if self.outdated.is_empty() && self.fresh.is_empty() {
             return safety::hold_rows(&rows, &self.plan.given_up, desired, self.adoption.base(), consent);
         }
@@ -123,15 +121,24 @@ impl Judgement {
         safety::hold_rows(&rows, &given_up, desired, self.adoption.base(), consent)
     }
 
-    fn rows(&self) -> impl Iterator<Item = &Change> {
+    /// The rows in the order of the plan.
+    fn sorted_rows(&self) -> Vec<&Change> {
         let stay = self.plan.changes.iter().enumerate().filter(|(at, _)| !self.outdated.contains(at));
-        stay.map(|(_, change)| change).chain(&self.fresh)
+        let mut rows: Vec<&Change> = stay.map(|(_, change)| change).chain(&self.fresh).collect();
+        rows.sort_by(|one, other| diff::order(one, other));
+        rows
     }
 
     fn is_stale(&self) -> bool {
-        let base = self.adoption.base();
-        let expected = self.proposal.expected.as_ref();
-        expected.is_some_and(|(lineage, serial)| **lineage != **base.lineage() || *serial != base.serial())
+        self.proposal.expected.as_deref().is_some_and(|expected| expected != self.id())
+    }
+
+    fn id(&self) -> String {
+        if self.outdated.is_empty() && self.fresh.is_empty() {
+            return self.plan.id.clone();
+        }
+        let base = self.adoption.base().under_new_names(&self.proposal.desired);
+        id::id(self.sorted_rows(), &base, self.adoption.next())
     }
 
     /// How many machines and deployments were looked at for this; `None`: all.

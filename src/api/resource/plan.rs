@@ -16,7 +16,7 @@ use crate::api::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::{Backend, respond};
 use crate::model::{Caller, Role, SourceCondition};
-use crate::plan::{Consent, Hold, Plan};
+use crate::plan::{Consent, Hold, Plan, report};
 
 /// A row of `GET /v1/plans`: a revision that waits for somebody's word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,8 +42,8 @@ pub struct Apply {
     pub tree: Tree,
     #[serde(default)]
     pub consent: Consent,
-    /// Lineage and serial that the plan was made for.
-    pub expected: Option<(String, u64)>,
+    /// Id of the plan that was agreed to.
+    pub expected: Option<String>,
     /// Of a saved plan.
     #[serde(default)]
     pub ticket: Option<Ticket>,
@@ -156,8 +156,8 @@ impl Outcome {
             }
             Outcome::Held { holds, .. } => (StatusCode::CONFLICT, held(holds)),
             Outcome::Stale { plan } => {
-                let why =
-                    format!("the state has changed meanwhile (serial {}): make a new plan", plan.serial);
+                let does = report::summary(plan);
+                let why = format!("the state has changed meanwhile; now the plan is {} ({does})", plan.id);
                 (StatusCode::PRECONDITION_FAILED, why)
             }
             Outcome::Moved { reasons } => (StatusCode::PRECONDITION_FAILED, reasons.join("; ")),

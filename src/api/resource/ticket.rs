@@ -26,14 +26,24 @@ pub struct Ticket {
     /// What the tree calls itself.
     pub to: String,
     pub lineage: String,
-    pub serial: u64,
+    /// Id of the plan that was shown.
+    pub plan: String,
     pub version: String,
 }
 
+/// `POST /v1/tickets`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TicketRequest {
+    pub tree: Tree,
+    /// Id of the plan of it that was shown.
+    pub plan: String,
+}
+
 impl Ticket {
-    /// What differs between this ticket of now and `then`.
+    /// What differs between this ticket of now and `then`, except what the plan does.
     pub fn differences(&self, then: &Ticket) -> Vec<String> {
-        let Ticket { id: _, source, attempted, tree, to, lineage, serial, version } = then;
+        let Ticket { id: _, source, attempted, tree, to, lineage, plan: _, version } = then;
         let mut reasons = Vec::new();
         let mut differ = |what: &str, then: &str, now: &str| {
             if then != now {
@@ -48,28 +58,23 @@ impl Ticket {
         differ("the plan's own files were changed", tree, &self.tree);
         differ("it is of another voldemort", version, &self.version);
         differ("the daemon's state directory is another one (emptied?)", lineage, &self.lineage);
-        if *lineage == self.lineage && *serial != self.serial {
-            let why = "revisions and installations count; so does this plan, if it was applied already";
-            reasons
-                .push(format!("the state has changed: then at serial {serial}, now {} ({why})", self.serial));
-        }
         reasons
     }
 
     /// What `id` is made of.
     pub fn text(&self) -> String {
-        let Ticket { id: _, source, attempted, tree, to, lineage, serial, version } = self;
-        [source, attempted, tree, to, lineage, &serial.to_string(), version].map(String::as_str).join("\n")
+        let Ticket { id: _, source, attempted, tree, to, lineage, plan, version } = self;
+        [source, attempted, tree, to, lineage, plan, version].map(String::as_str).join("\n")
     }
 }
 
 pub fn routes<B: Backend>() -> Routes<B> {
-    let ticket = async |State(backend): State<B>, PostedTree(tree, _room): PostedTree<Tree>| {
-        Json(backend.ticket(tree))
+    let ticket = async |State(backend): State<B>, PostedTree(wanted, _room): PostedTree<TicketRequest>| {
+        Json(backend.ticket(wanted))
     };
-    let route = Route::post("/v1/tickets", "What a saved plan of this tree is bound to")
+    let route = Route::post("/v1/tickets", "What a saved plan of a tree is bound to")
         .needs(Role::Viewer)
-        .takes::<Tree>()
+        .takes::<TicketRequest>()
         .gives::<Ticket>();
     Routes::new().add(route, ticket)
 }

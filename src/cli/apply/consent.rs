@@ -112,6 +112,7 @@ mod tests {
         let one = |n: usize| Wiped { machine: format!("m{n}"), deployment: format!("d{n}"), disk: None };
         Plan {
             format_version: String::new(),
+            id: String::new(),
             from: String::new(),
             to: String::new(),
             lineage: String::new(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::control::Pause;
-use super::waiting::{Waiting, plan_id};
+use super::waiting::Waiting;
 use super::{Invalid, Media, Reconciler, listed, lock};
 use crate::api::resource::{Order, Outcome};
 use crate::daemon::commands::Adopted;
@@ -65,13 +65,13 @@ impl Reconciler {
 
     async fn approve(&self, wanted: &str, consent: Consent) -> Result<Outcome, String> {
         let asked = self.asked()?;
-        let Some((waiting, plan)) = asked.iter().find(|(_, plan)| plan_id(plan) == wanted) else {
+        let Some((waiting, plan)) = asked.iter().find(|(_, plan)| plan.id == wanted) else {
             let now = |(_, plan): &(_, Plan)| {
-                format!("the plan that waits is now {} ({})", plan_id(plan), plan::report::summary(plan))
+                format!("the plan that waits is now {} ({})", plan.id, plan::report::summary(plan))
             };
             return Ok(Outcome::Moved { reasons: asked.iter().map(now).collect() });
         };
-        let expected = Some((plan.lineage.clone(), plan.serial));
+        let expected = Some(plan.id.as_str().into());
         let Waiting { name, source, revision, ready, condition: _, since: _ } = &**waiting;
         let proposal = ready.clone().proposal(Some(revision.clone()), consent);
         let adopted = self.keeper.adopt(Proposal { expected, ..proposal }).await;
@@ -101,10 +101,9 @@ impl Reconciler {
 
     async fn reject(&self, wanted: &str, reason: String) -> Result<Outcome, String> {
         let asked = self.asked()?;
-        let meant =
-            |(one, plan): &&(Arc<Waiting>, Plan)| plan_id(plan) == wanted || *one.source.name() == *wanted;
+        let meant = |(one, plan): &&(Arc<Waiting>, Plan)| plan.id == wanted || *one.source.name() == *wanted;
         let Some((waiting, _)) = asked.iter().find(meant) else {
-            let now = |(_, plan): &(_, Plan)| format!("the plan that waits is now {}", plan_id(plan));
+            let now = |(_, plan): &(_, Plan)| format!("the plan that waits is now {}", plan.id);
             return Ok(Outcome::Moved { reasons: asked.iter().map(now).collect() });
         };
         let (name, revision) = (&waiting.name, waiting.source.name());

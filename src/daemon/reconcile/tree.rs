@@ -72,7 +72,7 @@ impl Reconciler {
         if !moved.is_empty() {
             return Ok(Outcome::Moved { reasons: moved });
         }
-        let expected = expected.or(ticket.as_ref().map(|ticket| (ticket.lineage.clone(), ticket.serial)));
+        let expected = ticket.as_ref().map(|ticket| ticket.plan.clone()).or(expected).map(Arc::from);
         let FromTree { name, source, revision, sent } = match self.of_tree(tree).await? {
             Ok(found) => found,
             Err(problems) => return Ok(Outcome::Invalid { problems }),

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::{Ready, Reconciler, lock};
 use crate::api::resource::WaitingPlan;
 use crate::daemon::now;
 use crate::inventory::preview;
 use crate::model::{Name, SourceCondition, Time};
-use crate::plan::{self, Consent, Hold, Plan};
+use crate::plan::{self, Consent, Hold};
 use crate::state::{Revision, SourceRevision};
 
 /// A revision that was loaded and is not adopted yet.
@@ -24,17 +22,6 @@ pub(super) struct Waiting {
     pub since: Time,
 }
 
-/// Eight digits that identify what a plan does: another outcome is another plan.
-pub(super) fn plan_id(plan: &Plan) -> String {
-    let mut sum = Sha256::new();
-    sum.update(&plan.to);
-    for change in &plan.changes {
-        let plan::Change { impact, action, kind, name, machine, reason, details, .. } = change;
-        sum.update(format!("\n{impact} {action:?} {kind} {name} {machine:?} {reason} {details:?}"));
-    }
-    sum.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Reconciler {
     /// `GET /v1/plans`: as they are against the present state.
     pub fn plans(&self) -> Vec<WaitingPlan> {
@@ -43,12 +30,10 @@ impl Reconciler {
         let shown = |waiting: Arc<Waiting>| {
             let Ready { desired, secrets } = &waiting.ready;
             let changed = preview::changed_secrets(state.secrets(), secrets, desired);
-            // A preview shows more of the same plan.
-            let id = plan_id(&plan::diff(desired, &state));
             let plan = preview::preview(desired, &state, &changed, now());
             let holds = plan::hold(&plan, desired, &state, &Consent::default());
             WaitingPlan {
-                id,
+                id: plan.id.clone(),
                 source: (self.sources.len() > 1).then(|| waiting.name.to_string()),
                 revision: waiting.source.name().to_string(),
                 condition: waiting.condition.into(),
@@ -63,7 +48,7 @@ impl Reconciler {
     /// Keeps a loaded revision until a person approves or rejects it.
     pub(super) fn wait(&self, waiting: Waiting, holds: Vec<Hold>) {
         let plan = plan::diff(&waiting.ready.desired, &self.keeper.state());
-        let id = plan_id(&plan);
+        let id = &plan.id;
         let mut reason = reasons(&holds);
         if reason.is_empty() {
             reason = plan::report::summary(&plan);
