@@ -4,6 +4,7 @@ pub mod access;
 pub mod audit;
 pub mod body;
 pub mod busy;
+pub mod certificate;
 pub mod client;
 pub mod consent;
 pub mod health;

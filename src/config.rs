@@ -1,6 +1,7 @@
 //! The daemon's own settings, which a commit must not be able to change. Parsing has no side effects;
 //! nothing here checks whether a file, an interface or an address exists.
 
+mod api;
 pub mod detect;
 pub mod host;
 mod inventory;
@@ -94,6 +95,12 @@ pub struct Api {
     pub group_role: Role,
     /// A file with a token for programs that only read, such as Prometheus.
     pub viewer_token: Option<PathBuf>,
+    /// What clients call this host besides its addresses and its own name: in lower case, for the certificate
+    /// that the daemon makes, and for the `Host` of requests.
+    pub names: Vec<String>,
+    /// PEM files of a certificate and its key, which are shown beyond loopback; without them the daemon's own
+    /// authority makes one.
+    pub given: Option<(PathBuf, PathBuf)>,
 }
 
 impl Api {
@@ -300,6 +307,9 @@ impl Config {
         paths.extend(
             webhooks.iter_mut().flat_map(|webhook| webhook.ca.iter_mut().chain([&mut webhook.secret])),
         );
+        if let Some((certificate, key)) = &mut api.given {
+            paths.extend([certificate, key]);
+        }
         for listen in &mut api.listen {
             if let Listen::Unix(path) = listen {
                 paths.push(path);

@@ -59,6 +59,12 @@ impl std::fmt::Display for Peer {
     }
 }
 
+/// What this host is called by its clients, besides its loopback and the addresses that the API listens at.
+pub trait Names: std::fmt::Debug + Send + Sync {
+    /// Whether it is called so: a name of a host or an address, without brackets and port.
+    fn has(&self, host: &str) -> bool;
+}
+
 /// What the guard knows.
 #[derive(Debug)]
 pub struct Access {
@@ -66,6 +72,8 @@ pub struct Access {
     pub routes: Vec<Route>,
     /// The TCP addresses that the API listens at.
     pub addresses: Vec<SocketAddr>,
+    /// Its other names.
+    pub names: Arc<dyn Names>,
     /// SHA-256 of the token that `start` wrote.
     pub token: Option<[u8; 32]>,
     /// A file with the token of programs that read; it is read anew each time.
@@ -164,7 +172,7 @@ impl Access {
         let own = |address: IpAddr| {
             address.is_loopback() || self.addresses.iter().any(|listen| listen.ip() == address)
         };
-        bare.parse().is_ok_and(own)
+        bare.parse().is_ok_and(own) || self.names.has(bare)
     }
 
     /// Why a request can't be for this daemon, by its `Host` (RFC 9112, 3.2) and by what browsers send
@@ -187,7 +195,7 @@ impl Access {
         if peer == Peer::Network && !self.is_own(host) {
             let shown: String = host.chars().take(100).collect();
             let why =
-                format!("`{shown}` is no name of this API; it is localhost, or the address it listens at");
+                format!("`{shown}` is no name of this API: `[api] names` in the daemon's file adds one");
             return Some(problem(StatusCode::MISDIRECTED_REQUEST, &why));
         }
         foreign_page(headers)
@@ -340,6 +348,15 @@ mod tests {
         }
     }
 
+    #[derive(Debug)]
+    struct Called(&'static str);
+
+    impl Names for Called {
+        fn has(&self, host: &str) -> bool {
+            host.eq_ignore_ascii_case(self.0)
+        }
+    }
+
     fn access() -> Access {
         Access {
             routes: vec![
@@ -354,6 +371,7 @@ mod tests {
                 Route::post("/v1/serve-dhcp/{interface}", "").needs(Role::Admin),
             ],
             addresses: vec!["127.0.0.5:12345".parse().unwrap()],
+            names: Arc::new(Called("boot.example.org")),
             token: Some(Sha256::digest("right").into()),
             viewer_token: None,
             network: None,
@@ -416,7 +434,15 @@ mod tests {
     fn hosts_are_ours_or_refused() {
         let token = ("authorization", "Bearer right");
         let host = |host: &str| code(Peer::Network, "GET", "/v1/status", &[("host", host), token]);
-        for own in ["localhost", "LOCALHOST:9", "127.0.0.1:12345", "[::1]:1", "127.0.0.5", "127.9.9.9"] {
+        for own in [
+            "localhost",
+            "LOCALHOST:9",
+            "127.0.0.1:12345",
+            "[::1]:1",
+            "127.0.0.5",
+            "127.9.9.9",
+            "boot.example.org:12345",
+        ] {
             assert_eq!(host(own), 200, "{own}");
         }
         for other in [
@@ -424,6 +450,7 @@ mod tests {
             "evil.example:12345",
             "10.0.0.1",
             "localhost.evil.example",
+            "boot.example.org.evil.example",
             "[::2]",
             "localhost,evil",
         ] {

@@ -4,11 +4,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::tree::{self, Complaints, Found, Table};
-use super::{
-    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet, Tftp,
-    Tls,
-};
-use crate::model::{Cidr, Range, Role};
+use super::{Config, Dhcp, Firmware, Http, Media, Mode, Network, Problem, Secrets, State, Subnet, Tftp, Tls};
+use crate::model::{Cidr, Range};
 
 /// The state directory where the file names none.
 pub const STATE: &str = "/var/lib/voldemort";
@@ -42,7 +39,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let mode = dhcp(root, complaints).unwrap_or_default();
     let tftp = tftp(root, complaints);
     let http = http(root, complaints);
-    let api = api(root, complaints);
+    let api = super::api::api(root, complaints);
     let (sources, environment) = super::inventory::sources(root, complaints).unzip();
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
@@ -220,16 +217,26 @@ fn http(root: &mut Table, complaints: &mut Complaints<'_>) -> Http {
 fn tls(mut table: Table, plain: u16, complaints: &mut Complaints<'_>) -> Tls {
     let at = table.at;
     let port = port(&mut table, complaints).unwrap_or(443);
-    let mut file = |key| table.text(key, complaints).map(|found| PathBuf::from(found.value));
-    let (certificate, key) = (file("certificate"), file("key"));
+    let given = pair(&mut table, "http.tls", complaints);
     table.finish(complaints);
-    if certificate.is_some() != key.is_some() {
-        complaints.add(at, "`http.tls`: `certificate` and `key` go together".to_owned());
-    }
     if port == plain {
         complaints.add(at, format!("`http.tls.port`: {port} is the port of plain HTTP"));
     }
-    Tls { port, given: certificate.zip(key) }
+    Tls { port, given }
+}
+
+/// The files `certificate` and `key`, which go together.
+pub(super) fn pair(
+    table: &mut Table,
+    name: &str,
+    complaints: &mut Complaints<'_>,
+) -> Option<(PathBuf, PathBuf)> {
+    let mut file = |key| table.text(key, complaints).map(|found| PathBuf::from(found.value));
+    let (certificate, key) = (file("certificate"), file("key"));
+    if certificate.is_some() != key.is_some() {
+        complaints.add(table.at, format!("`{name}`: `certificate` and `key` go together"));
+    }
+    certificate.zip(key)
 }
 
 /// The key `port`, if it is there and one.
@@ -240,35 +247,6 @@ fn port(table: &mut Table, complaints: &mut Complaints<'_>) -> Option<u16> {
         complaints.add(at, format!("`{}`: {value} is no port (1 to 65535)", table.path("port")));
     }
     port
-}
-
-fn api(root: &mut Table, complaints: &mut Complaints<'_>) -> Api {
-    let default = || Api { listen: Listen::defaults(), group_role: Role::Editor, viewer_token: None };
-    let Some(mut table) = root.table("api", "api", complaints) else { return default() };
-    let listen = listens(&mut table, complaints);
-    let role = table.parsed("group-role", complaints).map(|found| found.value);
-    let viewer_token = table.text("viewer-token", complaints).map(|found| found.value.into());
-    table.finish(complaints);
-    Api { listen, group_role: role.unwrap_or(Role::Editor), viewer_token }
-}
-
-/// One address, or a list of them.
-fn listens(table: &mut Table, complaints: &mut Complaints<'_>) -> Vec<Listen> {
-    let Some(texts) = table.text_or_texts("listen", complaints) else { return Listen::defaults() };
-    if texts.is_empty() {
-        complaints.add(table.at, "`api.listen`: without an address nobody could reach the daemon".into());
-    }
-    let mut listens = Vec::new();
-    for Found { at, value } in texts {
-        match value.parse::<Listen>() {
-            Ok(listen) if listens.contains(&listen) => {
-                complaints.add(at, format!("`api.listen`: `{value}` is there twice"));
-            }
-            Ok(listen) => listens.push(listen),
-            Err(why) => complaints.add(at, format!("`api.listen`: `{value}`: {why}")),
-        }
-    }
-    listens
 }
 
 fn paths(root: &mut Table, section: &'static str, complaints: &mut Complaints<'_>) -> Option<Vec<PathBuf>> {
@@ -297,7 +275,8 @@ fn state(root: &mut Table, complaints: &mut Complaints<'_>) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Inventory, Reference, Span};
+    use crate::config::Listen;
+    use crate::model::{Inventory, Reference, Role, Span};
 
     const WHOLE: &str = r#"
 [network]

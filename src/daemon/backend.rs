@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::audit::AuditLog;
+use super::control::Certificate;
 use super::counters::Counters;
 use super::dhcp::Heartbeat;
 use super::hooks::Hooks;
@@ -43,6 +44,8 @@ fn counted(counters: &Counters) -> Vec<(TaskKind, TaskOutcome, u64)> {
 /// The daemon as the control API sees it.
 #[derive(Clone)]
 pub(super) struct Daemon {
+    /// What the API shows beyond loopback, if it listens there.
+    pub certificate: Option<Arc<Certificate>>,
     pub keeper: Keeper,
     pub reconciler: Arc<Reconciler>,
     /// The daemon's mode on each network, and the other servers there.
@@ -139,6 +142,7 @@ impl Backend for Daemon {
             sources,
             troubles: self.troubles(&state),
             audit: self.audit.status().head,
+            api_ca: self.certificate.as_ref().map(|certificate| certificate.fingerprint()),
         }
     }
 

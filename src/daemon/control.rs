@@ -1,19 +1,21 @@
 //! Listens for the control API: no more connections at once than the daemon can do without, and none
 //! that takes for ever to say what it wants. Webhooks come from outside, if by a proxy.
 
+mod certificate;
 mod connections;
 mod json_errors;
+mod wire;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -21,29 +23,31 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::unistd::Gid;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::task::JoinSet;
 
 use super::service::{Part, Row, StatusBoard, supervise};
 use super::socket::{self, SocketFile};
 use super::token::Token;
-use super::{Stop, stopped};
+use super::{Stop, bind_early, stopped};
 use crate::api::Backend;
-use crate::api::access::{Access, Peer, guard};
+use crate::api::access::{Access, Names, Peer, guard};
 use crate::api::audit::Audit;
 use crate::api::busy::Busy;
-use crate::api::problem;
 use crate::api::route::Route;
 use crate::config::{Api, Listen, runtime};
 use crate::model::Role;
+pub(super) use certificate::Certificate;
 use connections::Connections;
 use json_errors::JsonErrors;
+use wire::Accepted;
 
 /// Longest time to the end of a request's head, and between two requests.
 const HEAD: Duration = Duration::from_secs(10);
 /// Time between two looks whether the files of the API are still there.
 const LOOK: Duration = Duration::from_secs(2);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// After a connection could not be taken: all descriptors are in use.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,6 +58,8 @@ pub struct Control {
     endpoints: Vec<Endpoint>,
     token: Token,
     settings: Api,
+    /// What is shown beyond loopback, if it listens there.
+    certificate: Option<Arc<Certificate>>,
 }
 
 /// What became of a listener at the start.
@@ -74,8 +80,23 @@ enum Listener {
 }
 
 impl Control {
-    /// Binds everything in the settings. The default socket is done without where it can't be made.
-    pub fn open(settings: &Api, random: [u8; 32]) -> Result<Control, String> {
+    /// Binds everything in the settings. The default socket is done without where it can't be made; nothing listens
+    /// beyond loopback without a certificate, which the authority in the directory `state` signs if none is given.
+    pub fn open(settings: &Api, random: [u8; 32], state: &Path) -> Result<Control, String> {
+        let beyond = settings.listen.iter().filter_map(|listen| match listen {
+            Listen::Tcp(address) if listen.is_beyond_loopback() => Some(address.ip()),
+            Listen::Tcp(_) | Listen::Unix(_) => None,
+        });
+        let beyond: Vec<IpAddr> = beyond.collect();
+        let certificate = match beyond.is_empty() {
+            true => None,
+            false => {
+                let opened = Certificate::open(settings.given.as_ref(), &settings.names, beyond, state);
+                Some(Arc::new(opened.map_err(|error| {
+                    format!("the control API does not listen beyond loopback without a certificate: {error}")
+                })?))
+            }
+        };
         let mut endpoints = Vec::new();
         for listen in &settings.listen {
             match bind(listen) {
@@ -96,7 +117,12 @@ impl Control {
             }
         }
         let token = Token::write(random, addresses(&endpoints).map(|address| address.port()));
-        Ok(Control { endpoints, token, settings: settings.clone() })
+        Ok(Control { endpoints, token, settings: settings.clone(), certificate })
+    }
+
+    /// What is shown beyond loopback.
+    pub(super) fn certificate(&self) -> Option<Arc<Certificate>> {
+        self.certificate.clone()
     }
 
     /// The lines at the start: which callers are served where.
@@ -105,8 +131,10 @@ impl Control {
         let tokens = if tokens.is_empty() { "written nowhere".to_owned() } else { tokens.join(", ") };
         let line = |endpoint: &Endpoint| match endpoint {
             Endpoint::Open(Listener::Tcp(tcp)) => {
-                let address = tcp.local_addr().map(|address| address.to_string()).unwrap_or_default();
-                Some(format!("API  {address} (token: {tokens})"))
+                let address = tcp.local_addr().ok()?;
+                let secure = self.certificate.as_ref().filter(|_| Listen::Tcp(address).is_beyond_loopback());
+                let secure = secure.map(|one| format!("TLS, CA {}; ", one.fingerprint()));
+                Some(format!("API  {address} ({}token: {tokens})", secure.unwrap_or_default()))
             }
             Endpoint::Open(Listener::Unix(_, file)) => Some(format!("API  unix:{}", file.path().display())),
             Endpoint::Later | Endpoint::Foreign => None,
@@ -125,10 +153,11 @@ impl Control {
         stop: &Stop,
         tasks: &mut JoinSet<()>,
     ) {
-        let Control { endpoints, token, settings } = self;
+        let Control { endpoints, token, settings, certificate } = self;
         let access = Arc::new(Access {
             routes,
             addresses: addresses(&endpoints).collect(),
+            names: Arc::new(Known { names: settings.names.clone(), certificate: certificate.clone() }),
             token: Some(Sha256::digest(token.text()).into()),
             viewer_token: settings.viewer_token.clone(),
             network: runtime::network(),
@@ -136,7 +165,21 @@ impl Control {
         });
         let router = router.layer(from_fn_with_state((access, backend), guard::<B>));
         let (members, group) = (settings.group_role, socket::group());
-        let service = Service { router, members, group, token: Arc::new(token) };
+        if let Some(certificate) = certificate.clone() {
+            let rows: Arc<[Row]> = [board.row("api certificate", Part::Auxiliary)].into();
+            let (mine, stop) = (rows.clone(), stop.clone());
+            tasks.spawn(supervise(rows, move || {
+                let (certificate, rows, mut stop) = (certificate.clone(), mine.clone(), stop.clone());
+                async move {
+                    tokio::select! {
+                        () = certificate.keep(&rows[0]) => {}
+                        () = stopped(&mut stop) => {}
+                    }
+                    Ok(())
+                }
+            }));
+        }
+        let service = Service { router, members, group, token: Arc::new(token), certificate };
         for (listen, endpoint) in settings.listen.into_iter().zip(endpoints) {
             let (listener, part) = match endpoint {
                 Endpoint::Open(listener) => (Some(listener), Part::Daemon),
@@ -165,6 +208,20 @@ fn addresses(endpoints: &[Endpoint]) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
+/// What this host is called by its clients.
+#[derive(Debug)]
+struct Known {
+    names: Vec<String>,
+    certificate: Option<Arc<Certificate>>,
+}
+
+impl Names for Known {
+    fn has(&self, host: &str) -> bool {
+        let is_named = self.names.iter().any(|name| name.eq_ignore_ascii_case(host));
+        is_named || self.certificate.as_ref().is_some_and(|certificate| certificate.is_for(host))
+    }
+}
+
 /// What every listener needs.
 #[derive(Clone)]
 struct Service {
@@ -172,6 +229,7 @@ struct Service {
     members: Role,
     group: Option<Gid>,
     token: Arc<Token>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 impl Service {
@@ -196,10 +254,15 @@ impl Service {
             }
         };
         row.serving();
-        let Service { router, members, group, token } = self;
+        let Service { router, members, group, token, certificate } = self;
         match listener {
             Listener::Tcp(tcp) => {
-                let accept = async || Ok((tcp.accept().await?.0, Peer::Network));
+                let beyond = tcp.local_addr().is_ok_and(|own| Listen::Tcp(own).is_beyond_loopback());
+                let certificate = certificate.filter(|_| beyond);
+                let accept = async || {
+                    let (stream, _) = tcp.accept().await?;
+                    Ok((Accepted::tcp(stream, certificate.clone()), Peer::Network))
+                };
                 let keep_token = || {
                     token.mend();
                     true
@@ -210,7 +273,7 @@ impl Service {
                 let accept = async || {
                     let (stream, _) = unix.accept().await?;
                     let peer = socket::peer(&stream, group, members)?;
-                    Ok((stream, peer))
+                    Ok((Accepted::Open(Box::new(stream)), peer))
                 };
                 run(accept, router, stop.clone(), || file.is_ours()).await;
                 if !*stop.borrow() {
@@ -225,9 +288,12 @@ impl Service {
 fn bind(listen: &Listen) -> io::Result<Listener> {
     match listen {
         Listen::Tcp(address) => {
-            let listener = std::net::TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            Ok(Listener::Tcp(TcpListener::from_std(listener)?))
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            // Its interface may come later, as those of machines may.
+            bind_early(&socket, *address)?;
+            socket.bind(*address)?;
+            Ok(Listener::Tcp(socket.listen(BACKLOG)?))
         }
         Listen::Unix(path) => {
             let (listener, file) = socket::open(path)?;
@@ -237,10 +303,9 @@ fn bind(listen: &Listen) -> io::Result<Listener> {
 }
 
 /// Serves until it is time to stop, or `is_there`, which is asked now and then, says no.
-async fn run<F, S>(accept: impl Fn() -> F, router: Router, mut stop: Stop, is_there: impl Fn() -> bool)
+async fn run<F>(accept: impl Fn() -> F, router: Router, mut stop: Stop, is_there: impl Fn() -> bool)
 where
-    F: Future<Output = io::Result<(S, Peer)>>,
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Future<Output = io::Result<(Accepted, Peer)>>,
 {
     let mut connections = Connections::default();
     let mut tasks = JoinSet::new();
@@ -248,16 +313,16 @@ where
     let take = async {
         loop {
             match accept().await {
-                Ok((stream, peer)) => {
+                Ok((accepted, peer)) => {
                     let user = peer.limited_user();
                     if !connections.admits(user) {
-                        refuse(stream).await;
+                        accepted.refuse().await;
                         continue;
                     }
                     // Only for somebody who is there: the newest is the last to make room.
                     connections.room().await;
                     let (router, stop, busy) = (router.clone(), ending.clone(), Busy::default());
-                    let task = tasks.spawn(answer(stream, peer, router, stop, busy.clone()));
+                    let task = tasks.spawn(answer(accepted, peer, router, stop, busy.clone()));
                     connections.enter(busy, task, user);
                 }
                 Err(error) => {
@@ -282,27 +347,12 @@ where
     while tasks.join_next().await.is_some() {}
 }
 
-/// Says to a user that has all the connections it may have that this one is too many.
-async fn refuse(mut stream: impl AsyncWrite + Unpin) {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let detail = "the daemon works on too many requests of this user at a time: wait for one to end";
-    let body = problem::text(status, detail);
-    let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        problem::TYPE,
-        body.len()
-    );
-    // A new connection has room for as much. Whoever does not read it is not waited for.
-    let _ = tokio::time::timeout(PAUSE, stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())).await;
-}
-
-async fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Peer,
-    router: Router,
-    mut stop: Stop,
-    busy: Busy,
-) {
+async fn answer(accepted: Accepted, peer: Peer, router: Router, mut stop: Stop, busy: Busy) {
+    let opened = tokio::select! {
+        opened = accepted.open(HEAD) => opened,
+        () = stopped(&mut stop) => return,
+    };
+    let Some(stream) = opened else { return };
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
     let routes = TowerToHyperService::new(router);

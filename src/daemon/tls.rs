@@ -1,5 +1,6 @@
 //! What HTTPS is served with: a given certificate, or one of our own small authority, whose root
-//! machines and people fetch as `ca.pem` and `ca.der`.
+//! machines and people fetch as `ca.pem` and `ca.der`. The control API beyond loopback uses the same authority, with
+//! certificates of its own (`control/certificate.rs`).
 //!
 //! Firmware's own HTTP boot is not sent here. Debian 12's OVMF (edk2 2022.11) can do TLS and takes its
 //! roots from QEMU's `etc/edk2/https/cacerts`, but offers RSA key exchange alone: with a server that
@@ -33,6 +34,8 @@ use crate::state::Stage;
 
 /// Where the authority's key and root are kept, in the state directory.
 const FOLDER: &str = "tls";
+const KEY: &str = "authority.key";
+const ROOT: &str = "authority.pem";
 
 /// Why HTTPS can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,12 @@ pub enum TlsError {
     Pair { path: PathBuf, key: PathBuf, error: rustls::Error },
     #[error("the daemon's own certificate can't be made: {0}")]
     Own(#[from] rcgen::Error),
+    #[error(
+        "{root} is not the root of {key}: put back the file of a backup, or remove it to have it made anew"
+    )]
+    Mixed { root: PathBuf, key: PathBuf },
+    #[error("{0} holds no certificate")]
+    Empty(PathBuf),
     #[error("the daemon's own certificate is not accepted: {0}")]
     OwnRefused(rustls::Error),
 }
@@ -82,20 +91,29 @@ impl Certificates {
 }
 
 /// A certificate (with those between it and its root, in PEM) and its key.
-fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+pub(super) fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    Ok(read_chain(certificate, key)?.0)
+}
+
+/// The same, and the certificates, the server's own first.
+pub(super) fn read_chain(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Arc<ServerConfig>, Vec<CertificateDer<'static>>), TlsError> {
     let pem = |path: &Path, error| TlsError::Pem { path: path.to_owned(), error };
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| pem(certificate, error))?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(key, error))?;
-    config(chain, private).map_err(|error| TlsError::Pair {
+    let config = config(chain.clone(), private).map_err(|error| TlsError::Pair {
         path: certificate.to_owned(),
         key: key.to_owned(),
         error,
-    })
+    })?;
+    Ok((config, chain))
 }
 
-fn config(
+pub(super) fn config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
@@ -108,6 +126,7 @@ fn config(
 
 /// Signs for this host only.
 pub struct Authority {
+    folder: PathBuf,
     issuer: Issuer<'static, KeyPair>,
     pem: Bytes,
     der: Bytes,
@@ -117,7 +136,7 @@ impl Authority {
     /// The authority kept in the state directory; a new one the first time.
     pub fn open(state: &Path) -> Result<Authority, TlsError> {
         let folder = state.join(FOLDER);
-        let (key_path, root_path) = (folder.join("authority.key"), folder.join("authority.pem"));
+        let (key_path, root_path) = (folder.join(KEY), folder.join(ROOT));
         let named = |path: &Path, error| TlsError::File { path: path.to_owned(), error };
         fs::DirBuilder::new()
             .recursive(true)
@@ -147,23 +166,58 @@ impl Authority {
         let der = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| TlsError::Pem { path: root_path, error })?;
         let (pem, der) = (pem.into(), Bytes::copy_from_slice(&der));
-        Ok(Authority { issuer: Issuer::new(params, key), pem, der })
+        Ok(Authority { folder, issuer: Issuer::new(params, key), pem, der })
+    }
+
+    /// The root, as machines and people trust it.
+    pub(super) fn root(&self) -> CertificateDer<'static> {
+        CertificateDer::from(self.der.to_vec())
+    }
+
+    /// The error of a root that is not of the key.
+    pub(super) fn mixed(&self) -> TlsError {
+        TlsError::Mixed { root: self.folder.join(ROOT), key: self.folder.join(KEY) }
+    }
+
+    /// What became of its files since they were read, if they are not as they were.
+    pub(super) fn damage(&self) -> Option<String> {
+        let (key_path, root_path) = (self.folder.join(KEY), self.folder.join(ROOT));
+        let key = fs::read_to_string(&key_path).map_err(|error| error.to_string()).and_then(|text| {
+            let key = KeyPair::from_pem(&text).map_err(|_| "it is damaged".to_owned())?;
+            let same = key.public_key_raw() == self.issuer.key().public_key_raw();
+            same.then_some(()).ok_or_else(|| "it is another key".to_owned())
+        });
+        let root = fs::read(&root_path).map_err(|error| error.to_string()).and_then(|text| {
+            (text == self.pem).then_some(()).ok_or_else(|| "it is damaged, or another one".to_owned())
+        });
+        let said =
+            |path: &Path, result: Result<(), String>| Some(format!("{}: {}", path.display(), result.err()?));
+        said(&key_path, key).or_else(|| said(&root_path, root))
     }
 
     /// A new key and certificate for a server at `address`.
     pub fn sign(&self, address: IpAddr) -> Result<Arc<ServerConfig>, TlsError> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "voldemort");
         params.subject_alt_names = vec![SanType::IpAddress(address)];
+        dates(&mut params);
+        let (certificate, key) = self.issue(params)?;
+        config(vec![certificate], key).map_err(TlsError::OwnRefused)
+    }
+
+    /// A new key, and a certificate of a server for it with these names and dates.
+    pub(super) fn issue(
+        &self,
+        mut params: CertificateParams,
+    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), TlsError> {
+        params.distinguished_name.push(DnType::CommonName, "voldemort");
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        dates(&mut params);
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let private = PrivateKeyDer::try_from(key.serialize_der())
             .map_err(|why| TlsError::OwnRefused(rustls::Error::General(why.to_owned())))?;
-        config(vec![certificate.der().clone()], private).map_err(TlsError::OwnRefused)
+        Ok((certificate.der().clone(), private))
     }
 }
 

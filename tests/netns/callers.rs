@@ -32,6 +32,11 @@ impl House {
 
     /// Its daemon is started by another program, with these settings of `[api]` besides.
     pub(crate) fn behind(before: &[&str], settings: &str) -> Option<House> {
+        House::at(API, before, settings)
+    }
+
+    /// The same, which listens at this address of TCP.
+    pub(crate) fn at(tcp: &str, before: &[&str], settings: &str) -> Option<House> {
         let net = Net::new()?;
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path();
@@ -42,7 +47,7 @@ impl House {
         let config = detect(&net, here);
         let text = std::fs::read_to_string(&config).unwrap();
         let listen = format!("unix:{}", here.join("run/api.sock").display());
-        let ours = text.replace("unix:/run/voldemort/api.sock", &listen);
+        let ours = text.replace("unix:/run/voldemort/api.sock", &listen).replace(API, tcp);
         assert_ne!(ours, text);
         std::fs::write(&config, ours.replace("[api]\n", &format!("[api]\n{settings}\n"))).unwrap();
         let inventory = here.join("inventory").display().to_string();

@@ -30,6 +30,7 @@ mod net;
 mod relay;
 mod resources;
 mod restart;
+mod secure;
 mod services;
 mod spine;
 mod state;

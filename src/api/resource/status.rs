@@ -48,6 +48,10 @@ pub struct Status {
     /// The last entry of the audit log: kept elsewhere, it shows later that nothing before it was changed.
     #[serde(default)]
     pub audit: AuditHead,
+    /// `SHA256:` and the fingerprint of the certificate that clients of the API beyond loopback pin; `None` if it
+    /// does not listen there.
+    #[serde(default)]
+    pub api_ca: Option<String>,
 }
 
 /// How one service of the daemon stands.
@@ -85,6 +89,7 @@ impl Status {
             sources,
             troubles,
             audit,
+            api_ca,
         } = self;
         let mut lines = Vec::new();
         let mut line = |text: String| lines.push(text);
@@ -101,6 +106,9 @@ impl Status {
         }
         if audit.sequence > 0 {
             line(format!("audit        {audit}"));
+        }
+        if let Some(api_ca) = api_ca {
+            line(format!("API CA       {api_ca}"));
         }
         for trouble in troubles {
             line(format!("trouble      {trouble}"));

@@ -99,7 +99,9 @@ impl Base {
 
     /// Serves the control API; returns the lines that say where.
     pub(super) fn control(&self, stop: &Stop, tasks: &mut JoinSet<()>) -> Result<Vec<String>, Failure> {
+        let control = Control::open(&self.config.api, random(), &self.config.state.directory)?;
         let daemon = Daemon {
+            certificate: control.certificate(),
             keeper: self.keeper.clone(),
             reconciler: self.reconciler.clone(),
             watches: self.watches.clone(),
@@ -111,7 +113,6 @@ impl Base {
             audit: self.audit.clone(),
             webhooks: self.webhooks.clone(),
         };
-        let control = Control::open(&self.config.api, random())?;
         let listens = control.lines();
         let audit = api::audit::Audit::new(Arc::new(self.audit.clone()));
         control.serve(daemon.clone(), router(daemon), audit, &self.board, stop, tasks);

@@ -1,0 +1,195 @@
+//! The control API at an address that other hosts reach: TLS with the daemon's own authority, and nothing without.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::callers::{House, err};
+use super::net::{Net, has, within};
+
+/// Where clients on the network reach the daemon.
+pub(super) const FAR: &str = "10.0.10.1:12345";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A daemon that listens everywhere; the client's host has 10.0.10.2.
+pub(super) fn far(settings: &str) -> Option<House> {
+    if !has("curl") || !has("setpriv") {
+        return None;
+    }
+    let house = House::at("0.0.0.0:12345", &[], settings)?;
+    house.net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    Some(house)
+}
+
+fn authority(house: &House) -> PathBuf {
+    house.folder.path().join("state/tls/authority.pem")
+}
+
+/// Status, text and exit code of curl on the client's host.
+fn curl(net: &Net, words: &[&str]) -> (u16, String, i32) {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &net.client, "curl", "-sS", "-m", "20", "-w", "\\n%{http_code}"]);
+    let output = command.args(words).stdin(Stdio::null()).output().unwrap();
+    let text = format!("{}{}", err(&output), String::from_utf8_lossy(&output.stdout));
+    let status = text.rsplit('\n').next().unwrap_or_default().parse().unwrap_or_default();
+    (status, text, output.status.code().unwrap_or(-1))
+}
+
+/// Polls until it holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn beyond_loopback_there_is_tls_and_nothing_else() {
+    let Some(house) = far("names = ['boot.example.org']") else { return };
+    let ca = authority(&house).display().to_string();
+    let bearer = format!("Authorization: Bearer {}", house.token);
+    let with = |more: &[&str]| curl(&house.net, &[&["--cacert", &ca], more].concat());
+    let url = format!("https://{FAR}/v1/status");
+    let (status, text, code) = with(&["-H", &bearer, &url]);
+    assert_eq!((status, code), (200, 0), "{text}");
+    // What clients pin is in the status, and in the first lines.
+    let said = text.split("\"api_ca\":\"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(said.starts_with("SHA256:") && said.len() == 7 + 64, "{said}");
+    let line = format!("API  0.0.0.0:12345 (TLS, CA {said}; token: ");
+    assert!(house.daemon.said.iter().any(|one| one.starts_with(&line)), "{:?}", house.daemon.said);
+    assert_eq!(with(&[&url]).0, 401, "a token is needed under TLS as well");
+    assert_eq!(with(&["-H", "Authorization: Bearer vdm_00000000_stolen", &url]).0, 401);
+    // By another name of the host, by one that only the settings know, and by one that is none of its own.
+    let resolve = |host: &str| format!("{host}:12345:10.0.10.1");
+    let named = "https://boot.example.org:12345/v1/status";
+    let (status, text, _) = with(&["-H", &bearer, "--resolve", &resolve("boot.example.org"), named]);
+    assert_eq!(status, 200, "{text}");
+    let evil = "https://evil.example:12345/v1/status";
+    let (_, text, code) = with(&["-H", &bearer, "--resolve", &resolve("evil.example"), evil]);
+    assert_eq!(code, 60, "{text}");
+    // A page of evil.example whose name leads here now: whatever certificate it accepts.
+    let (status, text, _) = with(&["-k", "-H", &bearer, "--resolve", &resolve("evil.example"), evil]);
+    assert_eq!(status, 421, "{text}");
+    for header in ["Origin: https://10.0.10.1:12345", "Sec-Fetch-Site: cross-site"] {
+        assert_eq!(with(&["-H", &bearer, "-H", header, &url]).0, 403, "{header}");
+    }
+    // Without the authority no client trusts it.
+    assert_eq!(curl(&house.net, &[&url]).2, 60);
+    // In clear text nobody is served from elsewhere, and whoever is on this host is.
+    let (status, text, _) = curl(&house.net, &["-H", &bearer, &format!("http://{FAR}/v1/status")]);
+    assert_eq!(status, 400, "{text}");
+    assert!(text.contains("HTTPS only") && text.contains("revoke it"), "{text}");
+    let near = format!("GET /v1/status HTTP/1.1\r\nHost: localhost\r\n{bearer}");
+    assert_eq!(house.ask(&near, "").0, 200);
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
+#[test]
+fn slow_handshakes_keep_nobody_out() {
+    let Some(house) = far("") else { return };
+    let ca = authority(&house).display().to_string();
+    let bearer = format!("Authorization: Bearer {}", house.token);
+    let is_served = || {
+        let url = format!("https://{FAR}/v1/status");
+        curl(&house.net, &["--cacert", &ca, "-H", &bearer, &url]).0 == 200
+    };
+    // One says nothing, one begins a handshake and goes on byte by byte, one never takes an answer.
+    let mut slow: Vec<TcpStream> = within(&house.net.client, || {
+        (0..700).filter_map(|_| TcpStream::connect_timeout(&FAR.parse().unwrap(), PATIENCE).ok()).collect()
+    });
+    assert!(slow.len() > 600, "{}", slow.len());
+    for (at, stream) in slow.iter_mut().enumerate().filter(|(at, _)| at % 2 == 0) {
+        let _ = stream.write_all(&[22, 3, 1, 2, 0, 1, 0][..1 + at % 7]);
+    }
+    let began = Instant::now();
+    for _ in 0..5 {
+        assert!(is_served());
+    }
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    // Each of them is ended in a limited time.
+    let mut last = slow.pop().unwrap();
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    let _ = last.write_all(&[22]);
+    let mut rest = Vec::new();
+    let ended = last.read_to_end(&mut rest);
+    let is_over = match &ended {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    };
+    assert!(is_over, "{ended:?}");
+    assert!(is_served());
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
+#[test]
+fn names_and_files_change_while_it_runs() {
+    let Some(house) = far("") else { return };
+    let ca = authority(&house).display().to_string();
+    let bearer = format!("Authorization: Bearer {}", house.token);
+    let status = |host: &str| {
+        let url = format!("https://{host}:12345/v1/status");
+        curl(&house.net, &["--cacert", &ca, "-H", &bearer, &url])
+    };
+    house.net.server_ip(&["address", "add", "10.0.10.9/24", "dev", "srv"]);
+    until("the certificate is for a new address", || status("10.0.10.9").0 == 200);
+    // The files of the authority are damaged: that is said, and everybody is served as before.
+    let copy = house.folder.path().join("ca.pem");
+    std::fs::copy(authority(&house), &copy).unwrap();
+    let good = std::fs::read(authority(&house)).unwrap();
+    std::fs::write(authority(&house), "nonsense").unwrap();
+    let status = || {
+        let copy = copy.display().to_string();
+        curl(&house.net, &["--cacert", &copy, "-H", &bearer, &format!("https://{FAR}/v1/status")])
+    };
+    until("damage is said", || {
+        let (status, text, _) = status();
+        assert_eq!(status, 200, "{text}");
+        text.contains("authority.pem: it is damaged") && text.contains("\"api certificate\"")
+    });
+    std::fs::write(authority(&house), good).unwrap();
+    until("what is mended is said", || !status().1.contains("authority.pem"));
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
+#[test]
+fn without_a_certificate_it_does_not_start() {
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let start = |api: &str, prepare: &dyn Fn(&Path)| {
+        let state = folder.path().join("state");
+        let _ = std::fs::remove_dir_all(&state);
+        std::fs::create_dir_all(state.join("tls")).unwrap();
+        prepare(&state);
+        let config = folder.path().join("voldemort.toml");
+        let text = format!(
+            "[network]\ninterface = \"srv\"\naddress = \"10.0.10.1\"\n[dhcp]\nmode = \"off\"\n[state]\ndirectory = \
+             \"{}\"\n[api]\nlisten = \"10.0.10.1:12345\"\n{api}",
+            state.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new("ip");
+        command.args([
+            "netns",
+            "exec",
+            &net.server,
+            super::daemon::VOLDEMORT,
+            "start",
+            "services",
+            "--config",
+        ]);
+        command.arg(&config).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", err(&output));
+        err(&output)
+    };
+    let said = start("", &|state| std::fs::write(state.join("tls/authority.key"), "nonsense").unwrap());
+    assert!(said.contains("does not listen beyond loopback without a certificate"), "{said}");
+    assert!(said.contains("can't be made"), "{said}");
+    let said = start("certificate = 'c.pem'\nkey = 'k.pem'", &|_| {});
+    assert!(said.contains("does not listen beyond loopback") && said.contains("c.pem: "), "{said}");
+    let said = start("certificate = 'c.pem'", &|_| {});
+    assert!(said.contains("`certificate` and `key` go together"), "{said}");
+}
