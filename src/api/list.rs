@@ -3,15 +3,17 @@
 //! Every list takes the same parameters, and one of the name of each field of its rows that is a text, a number, true
 //! or false, or a list of texts.
 
+mod pick;
+
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
-use axum::Json;
-use axum::http::header::{HeaderValue, LINK};
+use axum::http::header::{CONTENT_TYPE, HeaderValue, LINK};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use schemars::{JsonSchema, schema_for};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::problem::problem;
 use super::resource::Row;
@@ -20,6 +22,8 @@ use crate::model::selection::glob;
 
 /// Most rows of one page.
 const LIMIT_MAX: usize = 10_000;
+/// Most rows of one that is made without leaving the serving threads.
+const PAGE: usize = 1_000;
 
 /// A list's parameters, understood.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,7 +37,7 @@ pub(super) struct Wanted {
     fields: Vec<String>,
     limit: Option<usize>,
     /// Where the page before this one ended: the field's text that was sorted by, and the key.
-    after: Option<(String, String)>,
+    after: Option<Place>,
 }
 
 /// One term of a label selector, as Kubernetes writes them.
@@ -83,7 +87,8 @@ impl Label {
 impl Wanted {
     /// Reads the parameters of a list of `T`; the error says which one is wrong.
     pub(super) fn read<T: Row + JsonSchema>(uri: &Uri) -> Result<Wanted, String> {
-        let fields = fields::<T>();
+        // They are made anew each time, and most requests name none.
+        let fields = LazyCell::new(fields::<T>);
         let known = |name: &str| match fields.iter().any(|field| field.name == name) {
             true => Ok(name.to_owned()),
             false => {
@@ -130,60 +135,102 @@ impl Wanted {
         self.after.as_ref().filter(|_| self.sort.is_none()).map(|(_, key)| key.as_str())
     }
 
-    /// The rows of one page; the second is where the next begins, if there is one.
-    ///
-    /// `rows` come by their keys, from [`Wanted::after`] on, and no more of them are made than are looked at.
-    fn page<T: Row>(&self, rows: impl Iterator<Item = T>) -> (Vec<Value>, Option<(String, String)>) {
-        let fitting = rows.filter_map(|row| {
-            let value = serde_json::to_value(&row).ok().filter(|value| self.takes(&row, value))?;
-            let by = self.sort.as_ref().map(|(field, _)| order(&value[field.as_str()])).unwrap_or_default();
-            Some(((by, row.key()), value))
-        });
-        let limit = self.limit.unwrap_or(usize::MAX);
-        let mut found: Vec<((String, String), Value)> = match &self.sort {
-            None => fitting.take(limit.saturating_add(1)).collect(),
-            Some((_, descending)) => {
-                let mut all: Vec<_> = fitting.collect();
-                all.sort_by(|(a, _), (b, _)| a.cmp(b));
-                if *descending {
-                    all.reverse();
+    /// Whether the answer takes no longer than a page: no row is looked at that is not shown.
+    pub(super) fn is_page(uri: &Uri) -> bool {
+        let mut limit = None;
+        let simple =
+            form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).all(|(name, value)| {
+                if name == "limit" {
+                    limit = value.parse::<usize>().ok();
                 }
-                let is_later = |place: &(String, String)| match &self.after {
-                    None => true,
-                    Some(after) if *descending => place < after,
-                    Some(after) => place > after,
-                };
-                all.retain(|(place, _)| is_later(place));
-                all
-            }
-        };
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|(place, _)| place.clone());
-        (found.into_iter().map(|(_, value)| self.pruned(value)).collect(), next)
+                matches!(&*name, "limit" | "continue" | "fields")
+            });
+        simple && limit.is_some_and(|limit| limit <= PAGE)
     }
 
-    fn takes(&self, row: &impl Row, value: &Value) -> bool {
+    /// The rows of one page; the second is where the next begins, if there is one.
+    ///
+    /// `rows` come by their keys, from [`Wanted::after`] on, and no more of them are made than are looked at. Of
+    /// those that are looked at, only the fields that decide are read.
+    fn page<T: Row>(&self, rows: impl Iterator<Item = T>) -> (Vec<T>, Option<Place>) {
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let fitting = rows.filter(|row| self.takes(row));
+        let Some((field, descending)) = &self.sort else {
+            let mut found: Vec<T> = fitting.take(limit.saturating_add(1)).collect();
+            let more = found.len() > limit;
+            found.truncate(limit);
+            let next = found.last().filter(|_| more).map(|row| (String::new(), row.key()));
+            return (found, next);
+        };
+        let (found, more) = self.sorted(fitting, field, *descending, limit);
+        let next = found.last().filter(|_| more).map(|(place, _)| place.clone());
+        (found.into_iter().map(|(_, row)| row).collect(), next)
+    }
+
+    /// The first rows of another order than by key, and whether there are more: no more of them are kept at any time.
+    fn sorted<T: Row>(
+        &self,
+        rows: impl Iterator<Item = T>,
+        field: &str,
+        descending: bool,
+        limit: usize,
+    ) -> (Vec<(Place, T)>, bool) {
+        let mut first: BTreeMap<(Place, usize), T> = BTreeMap::new();
+        let mut more = false;
+        for (number, row) in rows.enumerate() {
+            let value = pick::one(&row, field);
+            let place = (order(&value), row.key());
+            let is_later = match &self.after {
+                None => true,
+                Some(after) if descending => place < *after,
+                Some(after) => place > *after,
+            };
+            if is_later {
+                first.insert((place, number), row);
+            }
+            if first.len() > limit {
+                more = true;
+                if descending {
+                    first.pop_first()
+                } else {
+                    first.pop_last()
+                };
+            }
+        }
+        let first = first.into_iter().map(|((place, _), row)| (place, row));
+        (if descending { first.rev().collect() } else { first.collect() }, more)
+    }
+
+    fn takes(&self, row: &impl Row) -> bool {
         let none = BTreeMap::new();
         let labels = row.labels().unwrap_or(&none);
-        let has = |field: &str, patterns: &[String]| match &value[field] {
+        let has = |field: &str, patterns: &[String]| match pick::one(row, field) {
             Value::Array(items) => items.iter().any(|item| fits(item, patterns)),
-            item => fits(item, patterns),
+            item => fits(&item, patterns),
         };
         self.labels.iter().all(|label| label.fits(labels))
             && self.having.iter().all(|(field, patterns)| has(field, patterns))
     }
 
-    fn pruned(&self, value: Value) -> Value {
-        match value {
-            Value::Object(mut members) if !self.fields.is_empty() => {
-                let kept = self.fields.iter().filter_map(|field| members.remove_entry(field));
-                Value::Object(kept.collect::<Map<_, _>>())
-            }
-            value => value,
+    /// A row as it is sent.
+    fn shown(&self, row: &impl Row) -> Value {
+        match self.fields.is_empty() {
+            true => serde_json::to_value(row).unwrap_or_default(),
+            false => Value::Object(pick::some(row, &self.fields)),
+        }
+    }
+
+    /// The rows as they are sent, in JSON.
+    fn body(&self, rows: &[impl Row]) -> serde_json::Result<Vec<u8>> {
+        match self.fields.is_empty() {
+            true => serde_json::to_vec(rows),
+            false => serde_json::to_vec(&rows.iter().map(|row| self.shown(row)).collect::<Vec<_>>()),
         }
     }
 }
+
+/// Where a row stands: the text of the field that was sorted by, and the key.
+type Place = (String, String);
 
 fn fits(value: &Value, patterns: &[String]) -> bool {
     let text = text(value);
@@ -290,7 +337,10 @@ pub(super) fn from<T: Row>(rows: Vec<T>, after: Option<&str>) -> impl Iterator<I
 /// A page of rows, which come by their keys from [`Wanted::after`] on. Its `Link` header (RFC 8288) names the next.
 pub(super) fn answer<T: Row>(wanted: &Wanted, uri: &Uri, rows: impl Iterator<Item = T>) -> Response {
     let (rows, next) = wanted.page(rows);
-    let mut answer = Json(rows).into_response();
+    let Ok(body) = wanted.body(&rows) else {
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, "a row can't be written as JSON");
+    };
+    let mut answer = ([(CONTENT_TYPE, "application/json")], body).into_response();
     if let Some(link) = next.and_then(|next| link(uri, &next)) {
         answer.headers_mut().insert(LINK, link);
     }
@@ -302,7 +352,7 @@ pub(super) fn mistake(why: &str) -> Response {
     problem(StatusCode::BAD_REQUEST, why)
 }
 
-fn link(uri: &Uri, next: &(String, String)) -> Option<HeaderValue> {
+fn link(uri: &Uri, next: &Place) -> Option<HeaderValue> {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let given = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     query.extend_pairs(given.filter(|(name, _)| name != "continue"));

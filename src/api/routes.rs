@@ -181,21 +181,46 @@ fn list_route(what: Listed) -> Route {
 }
 
 async fn list<B: Backend>(backend: B, what: Listed, uri: Uri) -> Response {
-    let state = backend.state();
     match what {
-        Listed::Deployments => page(&uri, |after| deployment::all(&state, after)),
-        Listed::Machines => page(&uri, |after| machine::all(&state, after)),
-        Listed::Boots => page(&uri, |after| list::behind(boot::all(&state), after)),
-        Listed::Leases => page(&uri, |after| list::behind(lease::all(&state, backend.now()), after)),
         Listed::Status => Json(backend.status()).into_response(),
         Listed::Plans => Json(backend.plans().await).into_response(),
-        Listed::Revisions => page(&uri, |after| list::from(backend.revisions(), after)),
-        Listed::Drift => page(&uri, |after| list::behind(drift::all(&state), after)),
-        Listed::Effects => page(&uri, |after| list::behind(effect::all(&state, backend.now()), after)),
-        Listed::Webhooks => page(&uri, |after| list::behind(backend.webhooks(), after)),
+        what if !is_long(what, &uri) => rows(&backend, what, &uri),
+        what => {
+            // With all processors busy with lists nothing else would be answered.
+            let _turn = LISTS.acquire().await;
+            let made = tokio::task::spawn_blocking(move || rows(&backend, what, &uri)).await;
+            made.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the list can't be made"))
+        }
+    }
+}
+
+/// Whether every machine may be looked at for an answer.
+fn is_long(what: Listed, uri: &Uri) -> bool {
+    match what {
+        Listed::Deployments | Listed::Machines | Listed::Leases => !Wanted::is_page(uri),
+        Listed::Drift => true,
+        _ => false,
+    }
+}
+
+/// How many of those are made at once.
+static LISTS: Semaphore = Semaphore::const_new(2);
+
+fn rows<B: Backend>(backend: &B, what: Listed, uri: &Uri) -> Response {
+    let state = backend.state();
+    match what {
+        Listed::Deployments => page(uri, |after| deployment::all(&state, after)),
+        Listed::Machines => page(uri, |after| machine::all(&state, after)),
+        Listed::Boots => page(uri, |after| list::behind(boot::all(&state), after)),
+        Listed::Leases => page(uri, |after| lease::all(&state, backend.now(), after)),
+        Listed::Status | Listed::Plans => problem(StatusCode::NOT_FOUND, "this is no list of rows"),
+        Listed::Revisions => page(uri, |after| list::from(backend.revisions(), after)),
+        Listed::Drift => page(uri, |after| list::behind(drift::all(&state), after)),
+        Listed::Effects => page(uri, |after| list::behind(effect::all(&state, backend.now()), after)),
+        Listed::Webhooks => page(uri, |after| list::behind(backend.webhooks(), after)),
         Listed::Tokens => {
             let used = |token: &ApiToken| backend.token_used(token);
-            page(&uri, |after| list::behind(token::all(&state, backend.now(), used), after))
+            page(uri, |after| list::behind(token::all(&state, backend.now(), used), after))
         }
     }
 }

@@ -8,6 +8,7 @@ mod upkeep;
 mod used;
 
 use std::net::Ipv4Addr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -120,10 +121,21 @@ impl Leases {
 
     /// Every lease and offer, by address; an offer stands before a past binding of its address.
     pub fn iter(&self) -> impl Iterator<Item = &Lease> {
-        let mut all: Vec<&Lease> =
-            self.offers.values().chain(self.bindings.values()).map(|lease| &**lease).collect();
-        all.sort_by_key(|lease| (lease.address, lease.state != LeaseState::Offered));
-        all.into_iter()
+        self.from(Bound::Unbounded)
+    }
+
+    /// The same from an address on; no more of them are looked at than are taken.
+    pub fn from(&self, first: Bound<Ipv4Addr>) -> impl Iterator<Item = &Lease> {
+        let mut offers = self.offers.range((first, Bound::Unbounded)).peekable();
+        let mut bindings = self.bindings.range((first, Bound::Unbounded)).peekable();
+        std::iter::from_fn(move || {
+            let is_offer = match (offers.peek(), bindings.peek()) {
+                (Some((offered, _)), Some((bound, _))) => offered <= bound,
+                (offer, _) => offer.is_some(),
+            };
+            let next = if is_offer { offers.next() } else { bindings.next() };
+            next.map(|(_, lease)| &**lease)
+        })
     }
 
     /// The address that is bound or offered to `mac`, else the one it had last.

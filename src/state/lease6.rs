@@ -7,6 +7,7 @@
 //! address.
 
 use std::net::Ipv6Addr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -85,7 +86,12 @@ impl Leases6 {
 
     /// Every lease by address.
     pub fn iter(&self) -> impl Iterator<Item = &Lease6> {
-        self.by_address.values().map(|lease| &**lease)
+        self.from(Bound::Unbounded)
+    }
+
+    /// The same from an address on.
+    pub fn from(&self, first: Bound<Ipv6Addr>) -> impl Iterator<Item = &Lease6> {
+        self.by_address.range((first, Bound::Unbounded)).map(|(_, lease)| &**lease)
     }
 
     /// The lease of a machine, running or past.

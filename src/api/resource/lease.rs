@@ -1,6 +1,7 @@
 //! `GET /v1/leases` and `DELETE /v1/leases/ADDRESS`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -65,14 +66,21 @@ pub struct Freed {
     pub until: String,
 }
 
-/// All leases, IPv4 first.
-pub fn all(state: &state::State, now: Time) -> Vec<Lease> {
-    let machine = |mac| state.machine(mac).map(|machine| machine.name.to_string());
-    let shown = |state: LeaseState, expires: Time| match expires <= now {
+/// All leases by address, IPv4 first; those after the one of the key `after`.
+pub fn all<'a>(
+    state: &'a state::State,
+    now: Time,
+    after: Option<&str>,
+) -> impl Iterator<Item = Lease> + use<'a> {
+    let (first, first6) = bounds(after);
+    let leases = first.into_iter().flat_map(|first| state.leases().from(first));
+    let leases6 = state.leases6().from(first6);
+    let shown = move |state: LeaseState, expires: Time| match expires <= now {
         true => LeaseShown::Expired.into(),
         false => LeaseShown::from(state).into(),
     };
-    let row = |lease: &state::Lease| Lease {
+    let machine = |mac| state.machine(mac).map(|machine| machine.name.to_string());
+    let row = move |lease: &state::Lease| Lease {
         address: lease.address.into(),
         mac: lease.mac.to_string(),
         machine: machine(lease.mac),
@@ -80,7 +88,7 @@ pub fn all(state: &state::State, now: Time) -> Vec<Lease> {
         state: shown(lease.state, lease.expires),
         expires: lease.expires.to_string(),
     };
-    let row6 = |lease: &state::Lease6| Lease {
+    let row6 = move |lease: &state::Lease6| Lease {
         address: lease.address.into(),
         mac: lease.mac.to_string(),
         machine: machine(lease.mac),
@@ -88,7 +96,26 @@ pub fn all(state: &state::State, now: Time) -> Vec<Lease> {
         state: shown(lease.state, lease.expires),
         expires: lease.expires.to_string(),
     };
-    state.leases().iter().map(row).chain(state.leases6().iter().map(row6)).collect()
+    // An offer and a past lease of one address are two rows: of the offer's, the other one comes next.
+    let offered =
+        after.and_then(|after| after.strip_suffix(OFFERED)).and_then(|own| own.parse::<IpAddr>().ok());
+    let is_later = move |lease: &Lease| Some(lease.address) != offered || lease.state != LeaseShown::Offered;
+    leases.map(row).chain(leases6.map(row6)).filter(is_later)
+}
+
+/// What the key of an offer has behind its address.
+const OFFERED: &str = " offered";
+
+/// Where the leases behind a key begin; of IPv4 `None` where there are none.
+fn bounds(after: Option<&str>) -> (Option<Bound<Ipv4Addr>>, Bound<Ipv6Addr>) {
+    let Some(after) = after else { return (Some(Bound::Unbounded), Bound::Unbounded) };
+    let (address, is_offer) = after.strip_suffix(OFFERED).map_or((after, false), |address| (address, true));
+    match address.parse() {
+        Ok(IpAddr::V4(address)) if is_offer => (Some(Bound::Included(address)), Bound::Unbounded),
+        Ok(IpAddr::V4(address)) => (Some(Bound::Excluded(address)), Bound::Unbounded),
+        Ok(IpAddr::V6(address)) => (None, Bound::Excluded(address)),
+        Err(_) => (Some(Bound::Unbounded), Bound::Unbounded),
+    }
 }
 
 /// Why an address that somebody wants to free is not held by anybody.
@@ -114,7 +141,10 @@ impl Row for Lease {
     }
 
     fn key(&self) -> String {
-        self.address.to_string()
+        match self.state == LeaseShown::Offered {
+            true => format!("{}{OFFERED}", self.address),
+            false => self.address.to_string(),
+        }
     }
 
     fn cells(&self) -> Vec<String> {

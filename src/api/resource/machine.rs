@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,16 +87,9 @@ pub fn all<'a>(state: &'a State, after: Option<&str>) -> impl Iterator<Item = Ma
     let only_strangers = matches!(card, Bound::Excluded(_));
     let described = state.desired().machines.range((name, Bound::Unbounded)).filter(move |_| !only_strangers);
     let described = described.map(|(_, machine)| described_one(state, machine));
-    // They are put in their order only when the named ones are not enough.
-    let strangers = std::iter::once_with(move || {
-        let is_later = |mac: &Mac| (card, Bound::Unbounded).contains(mac);
-        let strangers =
-            state.seen().iter().filter(|(mac, _)| is_later(mac) && state.machine(**mac).is_none());
-        let mut strangers: Vec<_> = strangers.collect();
-        strangers.sort_by_key(|(mac, _)| **mac);
-        strangers
-    });
-    let strangers = strangers.flatten().map(|(mac, seen)| Machine {
+    let strangers = state.seen().range((card, Bound::Unbounded));
+    let strangers = strangers.filter(|(mac, _)| state.machine(**mac).is_none());
+    let strangers = strangers.map(|(mac, seen)| Machine {
         macs: vec![mac.to_string()],
         stuck: state.loops().stuck_card(*mac).map(|text| text.to_string()),
         ..sighting(Some(seen))
