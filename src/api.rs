@@ -18,6 +18,7 @@ pub mod problem;
 pub mod resource;
 pub mod route;
 pub mod routes;
+pub mod streams;
 pub mod word;
 
 pub use client::Client;

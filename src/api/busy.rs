@@ -11,6 +11,8 @@ use std::time::Instant;
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// The daemon works on a request.
 const WORKING: u64 = u64::MAX;
+/// Its client watches what happens: such connections are counted by themselves.
+const STREAM: u64 = u64::MAX - 1;
 
 /// One connection: when it made progress last.
 #[derive(Clone, Debug)]
@@ -23,9 +25,20 @@ impl Default for Busy {
 }
 
 impl Busy {
-    /// When the client made progress last, in milliseconds; `None` while it waits for the daemon.
+    /// When the client made progress last, in milliseconds; `None` while it waits for the daemon, or watches.
     pub fn idle_since(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|since| *since != WORKING)
+        Some(self.0.load(Ordering::Relaxed)).filter(|since| *since < STREAM)
+    }
+
+    /// Whether its client watches what happens.
+    pub fn is_stream(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == STREAM
+    }
+
+    /// Its client watches what happens until the value returned is dropped.
+    pub fn stream(&self) -> Streaming {
+        self.0.store(STREAM, Ordering::Relaxed);
+        Streaming(self.clone())
     }
 
     /// A part of a body has come.
@@ -52,6 +65,17 @@ pub struct UnderWay(Busy);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        // A stream goes on when its request is answered.
+        let _ = self.0.0.compare_exchange(WORKING, now(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// A client that watches.
+#[derive(Debug)]
+pub struct Streaming(Busy);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
         self.0.progress();
     }
 }
@@ -67,7 +91,7 @@ impl Drop for Pause {
 }
 
 fn now() -> u64 {
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(WORKING - 1)
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(STREAM - 1)
 }
 
 #[cfg(test)]
@@ -86,5 +110,16 @@ mod tests {
         assert_eq!(busy.idle_since(), None);
         drop(under_way);
         assert!(busy.idle_since().is_some());
+    }
+
+    #[test]
+    fn a_stream_outlives_the_work_on_its_request() {
+        let busy = Busy::default();
+        let under_way = busy.begin();
+        let stream = busy.stream();
+        drop(under_way);
+        assert!(busy.is_stream() && busy.idle_since().is_none());
+        drop(stream);
+        assert!(!busy.is_stream() && busy.idle_since().is_some());
     }
 }

@@ -25,6 +25,7 @@ use super::resource::{
     drift, edit, effect, event, interface, lease, machine, named, order, plan, ticket, token, why,
 };
 use super::route::{Route, Routes};
+use super::streams::Streams;
 use super::{health, hook};
 use crate::manifest::Kind;
 use crate::model::{AuditEntry, Caller, Name, Origin, Role, Time};
@@ -107,12 +108,13 @@ pub enum Hooked {
 }
 
 /// All routes, and what is known of each.
-pub fn router<B: Backend>(backend: B) -> (Router, Vec<Route>) {
+pub fn router<B: Backend>(backend: B, streams: Streams) -> (Router, Vec<Route>) {
     let (router, all) = routes::<B>().into_parts();
     let router = router
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(Extension(Bodies::default()))
         .layer(Extension(Keys::default()))
+        .layer(Extension(Arc::new(streams)))
         .layer(from_fn(problem::uniform))
         .with_state(backend);
     (router, all)

@@ -4,6 +4,7 @@
 mod certificate;
 mod connections;
 mod json_errors;
+mod patient;
 mod wire;
 
 use std::future::Future;
@@ -40,10 +41,13 @@ use crate::model::Role;
 pub(super) use certificate::Certificate;
 use connections::Connections;
 use json_errors::JsonErrors;
+use patient::{PATIENCE, Patient};
 use wire::Accepted;
 
 /// Longest time to the end of a request's head, and between two requests.
 const HEAD: Duration = Duration::from_secs(10);
+/// What may wait in memory for a client, and what a request's head may take, in bytes.
+const BUFFER_MAX: usize = 128 << 10;
 /// Time between two looks whether the files of the API are still there.
 const LOOK: Duration = Duration::from_secs(2);
 /// Connections that wait to be accepted.
@@ -354,14 +358,16 @@ async fn answer(accepted: Accepted, peer: Peer, router: Router, mut stop: Stop, 
     };
     let Some(stream) = opened else { return };
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(BUFFER_MAX);
     let routes = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(busy.clone());
         routes.call(request)
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(JsonErrors::new(stream)), service));
+    let mut connection = pin!(
+        builder.serve_connection(TokioIo::new(JsonErrors::new(Patient::new(stream, PATIENCE))), service)
+    );
     // What goes wrong with a connection is its client's business.
     tokio::select! {
         _ = connection.as_mut() => return,

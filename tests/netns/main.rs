@@ -35,6 +35,7 @@ mod services;
 mod spine;
 mod state;
 mod storm;
+mod streams;
 mod tokens;
 mod verbs;
 mod webhooks;

@@ -20,9 +20,12 @@ use crate::api::busy::Busy;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
+use crate::api::streams::Streams;
+use crate::model::Caller;
 use crate::state::{self, ApiToken, Stage};
 
 pub use filter::Filter;
+use stream::Held;
 
 /// Longest long poll, in seconds.
 const WAIT_MAX: u64 = 300;
@@ -113,11 +116,14 @@ struct Parameters {
     stage: Option<String>,
 }
 
+/// Who watches, and from where.
+type Watching =
+    (Extension<Caller>, Extension<Arc<Streams>>, Option<Extension<Busy>>, Option<Extension<Arc<ApiToken>>>);
+
 /// Answers at once if there are newer events, else when the next one comes or `wait` is over.
 async fn events<B: Backend>(
     State(backend): State<B>,
-    busy: Option<Extension<Busy>>,
-    token: Option<Extension<Arc<ApiToken>>>,
+    (Extension(caller), Extension(streams), busy, token): Watching,
     headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Response {
@@ -135,7 +141,14 @@ async fn events<B: Backend>(
         if let Some((lineage, after)) = resumed {
             since = Since { after, lineage: Some(lineage) };
         }
-        return stream::answer(backend, since, filter, token);
+        return match streams.enter(&caller.to_string()) {
+            Ok(place) => {
+                let _connection = busy.map(|Extension(busy)| busy.stream());
+                let held = Held { token, streams, _place: place, _connection };
+                stream::answer(backend, since, filter, held)
+            }
+            Err(why) => problem(StatusCode::SERVICE_UNAVAILABLE, &why),
+        };
     }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(wait.min(WAIT_MAX));
     let mut latest = backend.latest();

@@ -1,6 +1,7 @@
 //! The connections of one listener. When there are too many, the one that has made no progress for longest makes
 //! room, unless the daemon works for it: whoever only holds a connection open blocks nobody. One user of the host has a
-//! part of them at most, so that work for one does not keep all others out.
+//! part of them at most, so that work for one does not keep all others out. Streams of events are counted elsewhere
+//! (`api::streams`): they take no place here.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -28,12 +29,19 @@ struct Connection {
     user: Option<u32>,
 }
 
+impl Connection {
+    /// Whether it has no place here any more.
+    fn is_over(&self) -> bool {
+        self.task.is_finished() || self.busy.is_stream()
+    }
+}
+
 impl Connections {
     /// Returns when one more may come.
     pub(super) async fn room(&mut self) {
         loop {
             if self.0.len() >= CONNECTIONS_MAX {
-                self.0.retain(|connection| !connection.task.is_finished());
+                self.0.retain(|connection| !connection.is_over());
             }
             if self.0.len() < CONNECTIONS_MAX || self.end_idle(|_| true) {
                 return;
@@ -45,11 +53,11 @@ impl Connections {
     /// Whether a user may have one more. One that has all that it may have gives up the one that made no progress for
     /// longest; if the daemon works for all of them, it may not.
     pub(super) fn admits(&mut self, user: Option<u32>) -> bool {
-        let is_own = |connection: &Connection| connection.user == user;
+        let is_own = |connection: &Connection| connection.user == user && !connection.busy.is_stream();
         if user.is_none() || self.0.iter().filter(|connection| is_own(connection)).count() < USER_MAX {
             return true;
         }
-        self.0.retain(|connection| !connection.task.is_finished());
+        self.0.retain(|connection| !connection.is_over());
         self.0.iter().filter(|connection| is_own(connection)).count() < USER_MAX || self.end_idle(is_own)
     }
 
@@ -92,6 +100,22 @@ mod tests {
         assert_eq!(connections.0.len(), CONNECTIONS_MAX - 1);
         assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
         assert!(third.is_finished(), "not one that is worked for, nor one whose body is coming");
+    }
+
+    #[tokio::test]
+    async fn streams_take_no_place() {
+        let mut connections = Connections::default();
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut streams = Vec::new();
+        for _ in 0..2 * CONNECTIONS_MAX {
+            assert!(connections.admits(Some(1000)));
+            connections.room().await;
+            let busy = Busy::default();
+            connections.enter(busy.clone(), tasks.spawn(std::future::pending::<()>()), Some(1000));
+            streams.push(busy.stream());
+        }
+        assert!(connections.0.len() <= CONNECTIONS_MAX);
+        assert!(tasks.try_join_next().is_none(), "none of them made room");
     }
 
     #[tokio::test]

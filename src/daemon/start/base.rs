@@ -15,6 +15,7 @@ use super::super::dhcp::Heartbeat;
 use super::super::downloads::{Downloads, TFTP_PORT};
 use super::super::hooks::Hooks;
 use super::super::keeper::Keeper;
+use super::super::limits::open_files;
 use super::super::link::{self, Follower};
 use super::super::other_servers::Watch;
 use super::super::reconcile::{Follow, Followed, Reconciler};
@@ -22,6 +23,7 @@ use super::super::service::StatusBoard;
 use super::super::webhook::Webhooks;
 use super::super::{Files, Stop, log};
 use super::{Failure, place, random};
+use crate::api::streams::Streams;
 use crate::api::{self, router};
 use crate::config::{self, Config, Network, Reconcile, Tls};
 use crate::desired::Subnet;
@@ -115,7 +117,15 @@ impl Base {
         };
         let listens = control.lines();
         let audit = api::audit::Audit::new(Arc::new(self.audit.clone()));
-        control.serve(daemon.clone(), router(daemon), audit, &self.board, stop, tasks);
+        let streams = Streams::of_files(open_files());
+        if streams.max() < api::streams::MAX {
+            tracing::info!(
+                "{} clients at most can watch events: the limit of open files is {} (LimitNOFILE, ulimit -n)",
+                streams.max(),
+                open_files()
+            );
+        }
+        control.serve(daemon.clone(), router(daemon, streams), audit, &self.board, stop, tasks);
         Ok(listens)
     }
 

@@ -5,22 +5,31 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::header::ACCEPT;
+use axum::body::Body;
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use tokio::sync::watch;
 
-use super::{EVENTS_MAX, Filter, Since, one};
+use super::{Filter, Since};
+use crate::api::busy::Streaming;
 use crate::api::problem::problem;
 use crate::api::routes::Backend;
+use crate::api::streams::{Place, Streams};
 use crate::state::ApiToken;
 
 /// Between two signs of life where nothing happens: proxies end connections that are silent for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+const SIGN_OF_LIFE: Bytes = Bytes::from_static(b":\n\n");
 /// Events that happen within this time travel together: in a storm each watcher wakes this seldom.
 const TOGETHER: Duration = Duration::from_millis(50);
+/// Most events that travel together: what they take waits in memory for a watcher that is slow.
+const BATCH: usize = 100;
+/// A watcher that was up to date and is more events behind takes them too slowly. Twice as many are kept, so that it
+/// misses none if it goes on.
+const BEHIND_MAX: u64 = 10_000;
 
 /// Whether a request asks for a stream.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
@@ -40,24 +49,28 @@ pub(super) fn resumed(headers: &HeaderMap) -> Result<Option<(String, u64)>, Stri
     parsed.map(Some).ok_or_else(|| "Last-Event-ID: an id of this API is LINEAGE.SEQUENCE".to_owned())
 }
 
+/// What a stream holds as long as it lasts.
+pub(super) struct Held {
+    /// What its watcher showed: the stream ends with it.
+    pub token: Option<Arc<ApiToken>>,
+    pub streams: Arc<Streams>,
+    pub _place: Place,
+    pub _connection: Option<Streaming>,
+}
+
 struct Watcher<B> {
     backend: B,
     since: Since,
     filter: Filter,
-    /// What its watcher showed: the stream ends with it.
-    token: Option<Arc<ApiToken>>,
+    held: Held,
     latest: watch::Receiver<u64>,
-    ready: std::vec::IntoIter<sse::Event>,
+    /// Whether it had all there was once.
+    is_current: bool,
     ended: bool,
 }
 
 /// The stream, from what comes after `since` on.
-pub(super) fn answer<B: Backend>(
-    backend: B,
-    since: Since,
-    filter: Filter,
-    token: Option<Arc<ApiToken>>,
-) -> Response {
+pub(super) fn answer<B: Backend>(backend: B, since: Since, filter: Filter, held: Held) -> Response {
     let mut latest = backend.latest();
     let newest = *latest.borrow_and_update();
     let lineage = backend.state().lineage().to_string();
@@ -66,73 +79,90 @@ pub(super) fn answer<B: Backend>(
         return problem(StatusCode::GONE, &why);
     }
     latest.mark_changed();
-    let watcher = Watcher {
-        backend,
-        since: Since { lineage: Some(lineage), ..since },
-        filter,
-        token,
-        latest,
-        ready: Vec::new().into_iter(),
-        ended: false,
-    };
+    let since = Since { lineage: Some(lineage), ..since };
+    let watcher = Watcher { backend, since, filter, held, latest, is_current: false, ended: false };
     let events = stream::unfold(watcher, async |mut watcher| {
-        let event = watcher.next().await?;
-        Some((Ok::<_, Infallible>(event), watcher))
+        let events = watcher.next().await?;
+        Some((Ok::<_, Infallible>(events), watcher))
     });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response()
+    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
+    (headers, Body::from_stream(events)).into_response()
 }
 
 impl<B: Backend> Watcher<B> {
-    /// The next event; `None` when the daemon stops, when the watcher's token ends, or after it was said that events
-    /// were lost.
-    async fn next(&mut self) -> Option<sse::Event> {
+    /// The next events, or a sign of life; `None` when the daemon stops, when the watcher's token ends, or after it
+    /// was said that events were lost.
+    async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(event) = self.ready.next() {
-                return Some(event);
-            }
             if self.ended {
                 return None;
             }
             // A token is revoked with an event, which every watcher looks at; that one expires is none.
-            let expires = self.token.as_ref().and_then(|token| token.expires);
+            let expires = self.held.token.as_ref().and_then(|token| token.expires);
             let left = expires.map(|end| Duration::from_millis(end.since(self.backend.now()).0));
-            match left {
-                Some(left) => tokio::time::timeout(left, self.latest.changed()).await.unwrap_or(Ok(())),
-                None => self.latest.changed().await,
+            let wait = left.unwrap_or(HEARTBEAT).min(HEARTBEAT);
+            let is_news = match tokio::time::timeout(wait, self.latest.changed()).await {
+                Ok(changed) => changed.map(|()| true).ok()?,
+                Err(_) => false,
+            };
+            if is_news && self.is_current {
+                tokio::time::sleep(TOGETHER).await;
             }
-            .ok()?;
-            tokio::time::sleep(TOGETHER).await;
             let state = self.backend.state();
-            if self.token.as_ref().is_some_and(|token| !state.accepts(token, self.backend.now())) {
+            if self.held.token.as_ref().is_some_and(|token| !state.accepts(token, self.backend.now())) {
                 return None;
             }
-            self.read();
+            drop(state);
+            let events = if is_news { self.read() } else { SIGN_OF_LIFE };
+            if !events.is_empty() {
+                return Some(events);
+            }
         }
     }
 
-    fn read(&mut self) {
+    fn read(&mut self) -> Bytes {
         let newest = *self.latest.borrow_and_update();
         let state = self.backend.state();
         let lineage = state.lineage().to_string();
         let (oldest, found) =
-            self.backend.events(self.since.after, EVENTS_MAX, |event| self.filter.takes(&state, event));
+            self.backend.events(self.since.after, BATCH, |event| self.filter.takes(&state, event));
         if let Some(why) = self.since.gone(&lineage, oldest, newest) {
-            self.ended = true;
-            self.ready = vec![sse::Event::default().event("gone").data(why)].into_iter();
-            return;
+            return self.end("gone", &why);
         }
-        let is_all = found.len() < EVENTS_MAX;
+        let behind = newest.saturating_sub(self.since.after);
+        if self.is_current && behind > BEHIND_MAX {
+            let why = format!(
+                "this watcher is {behind} events behind and takes them too slowly; go on with Last-Event-ID                  {lineage}.{}",
+                self.since.after
+            );
+            return self.end("slow", &why);
+        }
+        let is_all = found.len() < BATCH;
         self.since.after = match found.last() {
             Some((last, _)) if !is_all => *last,
             last => newest.max(last.map(|(last, _)| *last).unwrap_or_default()),
         };
+        self.is_current |= is_all;
         if !is_all {
             self.latest.mark_changed();
         }
-        let made = found.iter().filter_map(|(sequence, event)| {
-            let id = format!("{lineage}.{sequence}");
-            sse::Event::default().id(id).event(event.stage.name()).json_data(one(*sequence, event)).ok()
-        });
-        self.ready = made.collect::<Vec<_>>().into_iter();
+        let frame = |(sequence, event): &(u64, _)| self.held.streams.frame(&lineage, *sequence, event);
+        match found.as_slice() {
+            [] => Bytes::new(),
+            [one] => frame(one),
+            several => several
+                .iter()
+                .fold(BytesMut::new(), |mut all, one| {
+                    all.extend_from_slice(&frame(one));
+                    all
+                })
+                .freeze(),
+        }
+    }
+
+    /// A last event, which says why the stream ends.
+    fn end(&mut self, event: &str, why: &str) -> Bytes {
+        self.ended = true;
+        format!("event: {event}\ndata: {why}\n\n").into()
     }
 }
