@@ -23,23 +23,23 @@
 
 #[path = "dhcp/crowd.rs"]
 mod crowd;
+#[path = "dhcp/network.rs"]
+mod network;
 #[path = "dhcp/peer.rs"]
 mod peer;
 #[path = "dhcp/perfdhcp.rs"]
 mod perfdhcp;
 
-use std::process::Command;
 use std::time::Duration;
 
+use network::{Figure, Network};
 use peer::{Running, Server, Supply};
-use perfdhcp::Storm;
+use perfdhcp::{SECONDS, Storm};
 
 /// Machines that come back again and again.
 const RETURNING: u32 = 10_000;
 /// Exchanges open at once on the lean load.
 const OPEN: usize = 2048;
-const SECONDS: u64 = 2;
-const LOST_MAX: f64 = 0.01;
 /// Exchanges a second at which no client waits for another.
 const LOW: f64 = 200.0;
 
@@ -49,29 +49,6 @@ enum Case {
     Returning,
     Reserved,
     Overload,
-}
-
-/// What a load came to.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Figure {
-    /// Exchanges a second.
-    pub rate: f64,
-    /// The share of exchanges that came to no end.
-    pub lost: f64,
-    /// Processors that the server and the asking side kept busy, 1.0 for each.
-    pub server: f64,
-    pub asking: f64,
-    /// Exchanges that were begun, as a share of those that were to be begun.
-    pub asked: f64,
-    /// Milliseconds on average that an exchange waits for its two answers.
-    pub mean: f64,
-}
-
-impl Figure {
-    /// Microseconds of the server's processor time for one exchange.
-    fn cost(&self) -> f64 {
-        self.server * 1e6 / self.rate.max(1.0)
-    }
 }
 
 fn main() {
@@ -157,42 +134,4 @@ fn overload(server: Server, storm: &mut Storm) {
         let figure = storm.run(best.rate * factor);
         print(server, &format!("x {factor}"), &figure, None);
     }
-}
-
-/// Two namespaces joined by a cable; gone when dropped.
-pub struct Network {
-    pub server: String,
-    pub client: String,
-}
-
-impl Network {
-    fn new() -> Network {
-        let id = std::process::id();
-        let (server, client) = (format!("dhcp-{id}-s"), format!("dhcp-{id}-c"));
-        for line in [
-            format!("netns add {server}"),
-            format!("netns add {client}"),
-            format!("-n {server} link add srv type veth peer cli netns {client}"),
-            format!("-n {server} address add 10.0.0.1/8 dev srv"),
-            format!("-n {server} link set srv up"),
-            format!("-n {server} link set lo up"),
-            format!("-n {client} address add 10.0.0.2/8 dev cli"),
-            format!("-n {client} link set cli up"),
-        ] {
-            ip(&line);
-        }
-        Network { server, client }
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        ip(&format!("netns delete {}", self.server));
-        ip(&format!("netns delete {}", self.client));
-    }
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split(' ')).status();
-    assert!(status.is_ok_and(|status| status.success()), "ip {arguments}");
 }

@@ -39,7 +39,7 @@ impl Server {
 
 /// A server that answers; ended when dropped.
 pub(crate) struct Running {
-    child: Child,
+    pub child: Child,
 }
 
 impl Running {

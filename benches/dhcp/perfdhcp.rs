@@ -7,8 +7,10 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
 use super::peer::Running;
-use super::{Figure, LOST_MAX, Network, SECONDS};
+use super::{Figure, Network};
 
+pub(crate) const SECONDS: u64 = 2;
+pub(crate) const LOST_MAX: f64 = 0.01;
 /// Where the first machine's hardware address is counted from.
 pub(crate) const FIRST_MAC: u64 = 0x000c_0102_0304;
 /// Rates tried between the last that went well and the first that did not.
