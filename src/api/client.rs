@@ -1,5 +1,7 @@
 //! The commands' side of the control API.
 
+mod tls;
+
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::access::NETWORK;
 use super::problem::Problem;
+pub use tls::{Chain, Trust, host_of};
 
 /// Longest time until a connection stands, and again until the daemon says that it is there.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -33,7 +36,7 @@ pub enum Address {
     /// A Unix socket; if it is not of this network namespace it is another daemon's.
     Socket { path: PathBuf, network: Option<u64> },
     /// `host:port`, and the token that it takes, or why there is none.
-    Tcp { address: String, token: Result<String, String>, origin: Origin },
+    Tcp { address: String, token: Result<String, String>, origin: Origin, trust: Trust },
 }
 
 /// Where a token is from.
@@ -82,6 +85,11 @@ impl Client {
     /// Tries the addresses in their order.
     pub fn new(addresses: Vec<Address>) -> Client {
         Client { addresses }
+    }
+
+    /// Only finds out whether the daemon answers, as the one that it is believed to be.
+    pub async fn find(&self) -> Result<(), ClientError> {
+        self.connect().await.map(drop)
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -188,9 +196,10 @@ impl Address {
                 connection.greet(*network).await?;
                 Ok(connection)
             }
-            Address::Tcp { address, token, origin } => {
+            Address::Tcp { address, token, origin, trust } => {
                 let stream = within(TcpStream::connect(address)).await;
                 let stream = stream.map_err(|error| No::Away(error.to_string()))?;
+                let peer = stream.peer_addr().map_err(|error| No::Away(error.to_string()))?;
                 // A server there must not get a token that was not meant for it.
                 let token = token.as_ref().map_err(|why| {
                     No::Forbidden(format!("the daemon at {address} needs a token, and {why}"))
@@ -201,13 +210,42 @@ impl Address {
                          token with --token-file FILE or VOLDEMORT_TOKEN"
                     )));
                 }
-                let mut connection = Connection::over(stream, address.clone(), None).await?;
+                let mut connection = match trust.is_secure(peer.ip()) {
+                    true => {
+                        let stream = tls::secure(stream, address, trust).await?;
+                        Connection::over(stream, address.clone(), None).await?
+                    }
+                    false => Connection::over(stream, address.clone(), None).await?,
+                };
                 connection.greet(None).await?;
                 connection.token = Some(token.clone());
                 Ok(connection)
             }
         }
     }
+}
+
+/// What a server shows that nobody trusts yet, and its clock as it writes it (RFC 9110, 6.6.1). Nothing secret is sent.
+///
+/// # Errors
+/// Nobody answers there, or speaks TLS; with which side may have to act.
+pub async fn look(address: &str) -> Result<(Chain, Option<String>), ClientError> {
+    let failed = |no: No| match no {
+        No::Away(cause) => ClientError::Unreachable { address: address.to_owned(), cause },
+        No::Forbidden(why) => ClientError::NotAllowed(why),
+    };
+    let stream = within(TcpStream::connect(address)).await.map_err(|error| {
+        failed(No::Away(format!(
+            "{error}. Is the daemon running there, does `[api] listen` in its file have an address that this host \
+             reaches (0.0.0.0:12345), and is there a firewall between?"
+        )))
+    })?;
+    let (stream, chain) = tls::look(stream, address).await.map_err(failed)?;
+    let mut connection = Connection::over(stream, address.to_owned(), None).await.map_err(failed)?;
+    let asked = connection.ask(Method::HEAD, "/healthz", Bytes::new());
+    let answer = tokio::time::timeout(CONNECT, asked).await.ok().and_then(Result::ok);
+    let clock = answer.and_then(|answer| Some(answer.headers().get("date")?.to_str().ok()?.to_owned()));
+    Ok((chain, clock))
 }
 
 impl std::fmt::Display for Address {

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml_edit::{DocumentMut, Item, Table, value};
 
+use crate::api::client::Trust;
+
 /// One daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -199,6 +201,22 @@ impl Contexts {
             let _ = std::fs::remove_file(&part);
             format!("can't write {}: {error}", path.display())
         })
+    }
+
+    /// Which servers one of these contexts trusts.
+    ///
+    /// # Errors
+    /// The file that it names can't be read, or holds no certificate.
+    pub fn trust(&self, name: &str, context: &Context) -> Result<Trust, String> {
+        let Some(ca) = &context.ca else { return Ok(Trust::Usual) };
+        let cure = format!("`voldemortctl login {}` pins the daemon's authority anew", context.server);
+        if ca.contains("-----BEGIN") {
+            return Trust::pinned(ca).map_err(|why| format!("context {name}: its ca: {why}: {cure}"));
+        }
+        let file = self.path.parent().unwrap_or(Path::new("/")).join(ca);
+        let text = std::fs::read_to_string(&file).map_err(|error| error.to_string());
+        text.and_then(|text| Trust::pinned(&text))
+            .map_err(|why| format!("context {name}: its ca {}: {why}: {cure}", file.display()))
     }
 
     /// The token of one of these contexts, if it has one.

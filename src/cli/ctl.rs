@@ -8,6 +8,7 @@ mod context;
 mod describe;
 mod events;
 mod get;
+mod login;
 mod order;
 mod output;
 mod release;
@@ -59,6 +60,7 @@ enum Command {
     ServeDhcp(serve_dhcp::Arguments),
     Token(token::Arguments),
     Context(context::Arguments),
+    Login(login::Arguments),
 }
 
 /// Runs one command line.
@@ -89,6 +91,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::ServeDhcp(arguments) => serve_dhcp::run(arguments, remote),
         Command::Token(arguments) => token::run(arguments, remote),
         Command::Context(arguments) => context::run(arguments, remote),
+        Command::Login(arguments) => login::run(arguments, remote),
         Command::Approve(arguments) => order::approve(arguments, remote),
         Command::Reject(arguments) => order::reject(arguments, remote),
         Command::Suspend(arguments) => order::suspend(arguments, remote),

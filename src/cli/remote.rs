@@ -7,7 +7,7 @@ use clap::Args;
 use super::context::Contexts;
 use super::{Exit, exit};
 use crate::api::Client;
-use crate::api::client::{Address, ClientError, Origin};
+use crate::api::client::{Address, ClientError, Origin, Trust};
 use crate::api::resource::Tree;
 use crate::config::runtime;
 use crate::model::Selection;
@@ -33,8 +33,8 @@ pub struct Remote {
 enum Chosen {
     /// An address.
     Server(String),
-    /// A context: its name, its address, and its own token if it has one.
-    Context { name: String, server: String, token: Option<String> },
+    /// A context: its name, its address, its own token if it has one, and which servers it trusts.
+    Context { name: String, server: String, token: Option<String>, trust: Trust },
     /// None: the one of this host.
     Here,
 }
@@ -84,16 +84,13 @@ impl Remote {
             return Ok(Chosen::Here);
         };
         let context = contexts.get(&name).map_err(refused)?;
-        if context.ca.is_some() {
-            let why = format!("context {name} has a ca, and this version has no TLS: its token is not sent");
-            return Err(ClientError::NotAllowed(why));
-        }
         // The file that the command line names is the one that is used.
         let token = match self.token_file {
             Some(_) => None,
             None => contexts.token(&name, context).map_err(ClientError::NotAllowed)?,
         };
-        Ok(Chosen::Context { server: context.server.clone(), name, token })
+        let trust = contexts.trust(&name, context).map_err(ClientError::NotAllowed)?;
+        Ok(Chosen::Context { server: context.server.clone(), name, token, trust })
     }
 
     /// The context that the command line or the environment names.
@@ -112,13 +109,13 @@ impl Remote {
     }
 
     fn addresses(&self) -> Result<Vec<Address>, ClientError> {
-        let (server, own) = match self.chosen()? {
-            Chosen::Server(server) => (server, None),
-            Chosen::Context { server, token, .. } => (server, token),
+        let (server, own, trust) = match self.chosen()? {
+            Chosen::Server(server) => (server, None, Trust::Usual),
+            Chosen::Context { server, token, trust, name: _ } => (server, token, trust),
             Chosen::Here => {
                 let given = self.given_token()?;
                 let socket = Address::Socket { path: runtime::SOCKET.into(), network: runtime::network() };
-                let tcp = tcp(format!("127.0.0.1:{}", runtime::PORT), given.clone());
+                let tcp = tcp(format!("127.0.0.1:{}", runtime::PORT), given.clone(), Trust::Usual);
                 // With a token the address must be one that takes a token.
                 return Ok(if given.is_some() { vec![tcp] } else { vec![socket, tcp] });
             }
@@ -127,17 +124,22 @@ impl Remote {
         if bare.starts_with('/') {
             return Ok(vec![Address::Socket { path: bare.into(), network: None }]);
         }
-        let bare = bare.strip_prefix("http://").unwrap_or(bare).trim_end_matches('/');
+        let (bare, trust) = match (bare.strip_prefix("https://"), trust) {
+            (Some(bare), Trust::Usual) => (bare, Trust::Host),
+            (Some(bare), trust) => (bare, trust),
+            (None, trust) => (bare.strip_prefix("http://").unwrap_or(bare), trust),
+        };
+        let bare = bare.trim_end_matches('/');
         let address = if bare.contains(':') { bare.to_owned() } else { format!("127.0.0.1:{bare}") };
         let given = match own {
             Some(token) => Some(token),
             None => self.given_token()?,
         };
-        Ok(vec![tcp(address, given)])
+        Ok(vec![tcp(address, given, trust)])
     }
 
     /// The token that the command line or the environment names.
-    fn given_token(&self) -> Result<Option<String>, ClientError> {
+    pub fn given_token(&self) -> Result<Option<String>, ClientError> {
         let Some(file) = &self.token_file else { return Ok(set("VOLDEMORT_TOKEN")) };
         let text = std::fs::read_to_string(file)
             .map_err(|error| ClientError::NotAllowed(format!("--token-file {}: {error}", file.display())))?;
@@ -151,7 +153,7 @@ fn set(name: &str) -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-fn tcp(address: String, given: Option<String>) -> Address {
+fn tcp(address: String, given: Option<String>, trust: Trust) -> Address {
     let origin = if given.is_some() { Origin::Given } else { Origin::Left };
     let token = given.map_or_else(|| left_token(&address), Ok);
     // The token is sent in a header, so it must be a text that a header can hold.
@@ -159,7 +161,7 @@ fn tcp(address: String, given: Option<String>) -> Address {
         true if !token.is_empty() => Ok(token),
         _ => Err("this is no token: a token is one word of ASCII letters and digits".into()),
     });
-    Address::Tcp { address, token, origin }
+    Address::Tcp { address, token, origin, trust }
 }
 
 /// The token that a daemon of this user, or of root, left for a port of this host.

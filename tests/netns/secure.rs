@@ -154,6 +154,98 @@ fn names_and_files_change_while_it_runs() {
     assert_eq!(house.daemon.stop(), Some(0));
 }
 
+/// `voldemortctl` on the client's host, whose contexts are in `home`.
+fn ctl(house: &House, home: &Path, words: &[&str], input: &str) -> (i32, String) {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &house.net.client, super::daemon::VOLDEMORTCTL]).args(words);
+    command.env("XDG_CONFIG_HOME", home).env_remove("VOLDEMORT_TOKEN").stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = format!("{}{}", err(&output), String::from_utf8_lossy(&output.stdout));
+    (output.status.code().unwrap_or(-1), text)
+}
+
+#[test]
+fn a_login_pins_the_authority_and_keeps_a_token_that_works() {
+    let Some(house) = far("") else { return };
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("voldemort/contexts.toml");
+    let login = |more: &[&str], input: &str| {
+        ctl(&house, home.path(), &[&["login", "10.0.10.1", "--name", "lab"], more].concat(), input)
+    };
+    let socket = house.socket().display().to_string();
+    let create = |name: &str, more: &[&str]| {
+        let words = [&["--server", &socket, "token", "create", name, "--role", "viewer"], more].concat();
+        let output = house.ctl_as(&["--reuid", "0"], &words);
+        assert!(output.status.success(), "{}", err(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let token = create("far", &[]);
+    // Whoever can't be asked has to give the fingerprint, and gets to know it.
+    let (code, said) = login(&[], &token);
+    assert_eq!(code, 6, "{said}");
+    let shown = said.split("SHA256:").nth(1).unwrap()[..64].to_owned();
+    assert!(
+        said.contains("--fingerprint") && house.daemon.said.iter().any(|line| line.contains(&shown)),
+        "{said}"
+    );
+    let wrong = "SHA256:".to_owned() + &"0".repeat(64);
+    let (code, said) = login(&["--fingerprint", &wrong], &token);
+    assert!(code == 6 && said.contains("another machine answers"), "{said}");
+    for (input, part) in [
+        ("vdm_00000000_0\n", "refused the token: the token is not one of this daemon"),
+        ("", "there is no token"),
+        (&create("short", &["--expires", "1s"]), ""),
+    ] {
+        if part.is_empty() {
+            until("a token expires", || {
+                let (code, said) = login(&["--fingerprint", &shown], input);
+                code == 6 && said.contains("refused the token: the token short expired at ")
+            });
+            continue;
+        }
+        let (code, said) = login(&["--fingerprint", &shown], input);
+        assert!(code == 6 && said.contains(part), "{said}");
+        assert!(!file.exists(), "nothing is kept that does not work");
+    }
+    let (code, said) = login(&["--fingerprint", &shown], &token);
+    assert_eq!(code, 0, "{said}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("BEGIN CERTIFICATE") && text.contains(token.trim()), "{text}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    // From now on every command finds the daemon, and only this one.
+    let (code, said) = ctl(&house, home.path(), &["get", "status"], "");
+    assert!(code == 0 && said.contains(&format!("API CA       SHA256:{shown}")), "{said}");
+    let (code, said) = login(&[], &token);
+    assert_eq!(code, 0, "it is pinned already: {said}");
+    // Other ways to fail, each with its side.
+    let (code, said) = ctl(&house, home.path(), &["login", "10.0.10.1:1"], "");
+    assert!(code == 5 && said.contains("[api] listen") && said.contains("firewall"), "{said}");
+    let (code, said) = ctl(&house, home.path(), &["login", "10.0.10.1:80"], "");
+    assert!(code == 5 && said.contains("TLS"), "{said}");
+    let (code, said) = ctl(&house, home.path(), &["--server", FAR, "get", "status"], "");
+    assert!(code == 6 && !said.contains("200"), "{said}");
+    // Another authority in its place: nothing is sent, nothing is asked.
+    assert_eq!(house.daemon.stop(), Some(0));
+    std::fs::remove_dir_all(house.folder.path().join("state/tls")).unwrap();
+    let config = house.folder.path().join("voldemort.toml");
+    let inventory = house.folder.path().join("inventory").display().to_string();
+    let daemon = super::daemon::Daemon::with(&house.net, &config, &["--inventory", &inventory]);
+    let output = |words: &[&str]| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &house.net.client, super::daemon::VOLDEMORTCTL]).args(words);
+        let output = command.env("XDG_CONFIG_HOME", home.path()).stdin(Stdio::null()).output().unwrap();
+        (output.status.code(), err(&output))
+    };
+    for words in [&["get", "status"][..], &["login", "10.0.10.1", "--name", "lab"]] {
+        let (code, said) = output(words);
+        assert!(code == Some(6) && said.contains("another authority") && said.contains(&shown), "{said}");
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 #[test]
 fn without_a_certificate_it_does_not_start() {
     let Some(net) = Net::new() else { return };
