@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use nix::sys::statfs::{
     BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, ISOFS_SUPER_MAGIC, MSDOS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
-    TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+    TMPFS_MAGIC, fstatfs,
 };
 
 use super::reads::Reads;
@@ -39,13 +39,13 @@ pub enum FileError {
 /// File systems of this host's own disks and memory, of which what the kernel holds in memory is there at once.
 const LOCAL: [FsType; 11] = [
     EXT4_SUPER_MAGIC,
-    XFS_SUPER_MAGIC,
     BTRFS_SUPER_MAGIC,
     TMPFS_MAGIC,
     OVERLAYFS_SUPER_MAGIC,
     ISOFS_SUPER_MAGIC,
     MSDOS_SUPER_MAGIC,
-    // UDF, SquashFS, F2FS and ZFS (statfs(2), linux/magic.h).
+    // XFS (which `nix` has for glibc alone), UDF, SquashFS, F2FS and ZFS (statfs(2), linux/magic.h).
+    FsType(0x5846_5342),
     FsType(0x1501_3346),
     FsType(0x7371_7368),
     FsType(0xf2f5_2010),

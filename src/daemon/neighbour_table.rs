@@ -22,6 +22,9 @@ use tokio::sync::oneshot;
 use crate::model::Mac;
 use crate::proto::tree::{Asker, Link};
 
+/// linux/rtnetlink.h; the `libc` crate has it for glibc alone.
+const RTA_VIA: u16 = 18;
+
 /// Longest wait for the kernel, which keeps such questions waiting while interfaces are being made.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Questions that may wait. Those beyond are answered as if the kernel did not answer.
@@ -166,7 +169,7 @@ fn interface_to(socket: &OwnedFd, address: IpAddr, scope: u32) -> io::Result<Opt
     attribute(&mut message, libc::RTA_DST, &octets);
     let Some(reply) = ask(socket, message)? else { return Ok(None) };
     let unicast = reply.get(HEADER + 7) == Some(&libc::RTN_UNICAST);
-    let routed = attributes(&reply).any(|(kind, _)| matches!(kind, libc::RTA_GATEWAY | libc::RTA_VIA));
+    let routed = attributes(&reply).any(|(kind, _)| matches!(kind, libc::RTA_GATEWAY | RTA_VIA));
     let interface = attributes(&reply).find(|(kind, _)| *kind == libc::RTA_OIF);
     let interface = interface.and_then(|(_, index)| Some(u32::from_ne_bytes(index.try_into().ok()?)));
     Ok(interface.filter(|_| unicast && !routed))

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::sys::statfs::{fstatfs, statfs};
+use nix::sys::statfs::{FsType, fstatfs, statfs};
 
 use super::{MediaError, identity};
 
@@ -43,7 +43,7 @@ pub fn open(path: &Path) -> Result<(File, Metadata), MediaError> {
     let metadata = file.metadata().map_err(fail)?;
     expect(path, metadata.file_type())?;
     match fstatfs(&file) {
-        Ok(found) if is_made_up(found.filesystem_type().0) => Err(refused(path, MADE_UP)),
+        Ok(found) if is_made_up(found.filesystem_type()) => Err(refused(path, MADE_UP)),
         _ => Ok((file, metadata)),
     }
 }
@@ -77,13 +77,16 @@ pub fn text(path: &Path, most: u64) -> Result<String, MediaError> {
 
 /// Whether the kernel generates the file at `path`.
 pub(super) fn is_kernels(path: &Path) -> bool {
-    statfs(path).is_ok_and(|found| is_made_up(found.filesystem_type().0))
+    statfs(path).is_ok_and(|found| is_made_up(found.filesystem_type()))
 }
 
 // The constants are 32 bits wide.
-#[allow(clippy::unnecessary_cast, reason = "the field's width and sign differ between processors")]
-fn is_made_up(kind: libc::__fsword_t) -> bool {
-    OF_THE_KERNEL.contains(&(kind as u32))
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the field's width and sign differ between processors and C libraries"
+)]
+fn is_made_up(kind: FsType) -> bool {
+    OF_THE_KERNEL.contains(&(kind.0 as u32))
 }
 
 fn expect(path: &Path, kind: FileType) -> Result<(), MediaError> {

@@ -75,8 +75,8 @@ impl Tap {
         request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI) as libc::c_short;
         ioctl(device.as_fd(), libc::TUNSETIFF, &mut request, "making the tap device")?;
         let socket = control_socket()?;
-        set_address(&socket, libc::SIOCSIFADDR, address)?;
-        set_address(&socket, libc::SIOCSIFNETMASK, cidr.netmask())?;
+        set_address(&socket, libc::SIOCSIFADDR as _, address)?;
+        set_address(&socket, libc::SIOCSIFNETMASK as _, cidr.netmask())?;
         set_up(&socket, INTERFACE)?;
         let (advertising, stop) = mpsc::channel();
         advertise(stop).map_err(step("sending router advertisements"))?;
@@ -114,7 +114,7 @@ fn control_socket() -> Result<OwnedFd, NetworkError> {
         .map_err(|errno| NetworkError::Step { what: "a socket for the settings", cause: errno.into() })
 }
 
-/// SIOCSIFADDR and SIOCSIFNETMASK (netdevice(7)).
+/// SIOCSIFADDR and SIOCSIFNETMASK (netdevice(7)); the types of these numbers differ between C libraries.
 fn set_address(socket: &OwnedFd, call: libc::Ioctl, address: Ipv4Addr) -> Result<(), NetworkError> {
     let mut request = request(INTERFACE);
     let [a, b, c, d] = address.octets().map(|octet| octet as libc::c_char);
@@ -129,7 +129,7 @@ fn set_address(socket: &OwnedFd, call: libc::Ioctl, address: Ipv4Addr) -> Result
 fn set_up(socket: &OwnedFd, interface: &str) -> Result<(), NetworkError> {
     let mut request = request(interface);
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-    ioctl(socket.as_fd(), libc::SIOCSIFFLAGS, &mut request, "switching the interface on")
+    ioctl(socket.as_fd(), libc::SIOCSIFFLAGS as _, &mut request, "switching the interface on")
 }
 
 /// An interface request for `interface`, a name shorter than IFNAMSIZ.

@@ -71,7 +71,8 @@ impl ReceiveBuffer {
         // SAFETY: every header points to buffers that live until the end of this function and are
         // as long as it says.
         let count = unsafe {
-            let flags = libc::MSG_DONTWAIT;
+            // Unsigned with musl.
+            let flags = libc::MSG_DONTWAIT as _;
             let (first, count) = (headers.as_mut_ptr(), headers.len() as u32);
             libc::recvmmsg(socket.as_raw_fd(), first, count, flags, std::ptr::null_mut())
         };
@@ -189,7 +190,8 @@ fn send_some(socket: BorrowedFd, headers: &mut [libc::mmsghdr]) -> io::Result<us
     let mut once = || {
         // SAFETY: the headers point to what `send` holds; nothing of it is written to.
         let count = unsafe {
-            let flags = libc::MSG_DONTWAIT;
+            // Unsigned with musl.
+            let flags = libc::MSG_DONTWAIT as _;
             libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), headers.len() as u32, flags)
         };
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
