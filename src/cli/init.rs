@@ -9,6 +9,8 @@ use clap::Args;
 
 use super::Exit;
 use super::exit::{say, talk};
+use crate::config::detect::{self, free_range};
+use crate::config::host;
 use crate::model::{Cidr, Mac};
 
 #[derive(Args, Debug)]
@@ -16,22 +18,41 @@ pub struct Arguments {
     /// The directory for the inventory; made if it does not exist
     #[arg(default_value = ".")]
     directory: PathBuf,
-    /// The network of the machines, as in 10.0.10.0/24
+    /// The network of the machines, as in 10.0.10.0/24 [default: that of this host]
     #[arg(long, value_name = "NET/BITS")]
     subnet: Option<Cidr>,
-    /// Its gateway [default: the first address]
+    /// Its gateway [default: that of this host if it lies there, else the first address]
     #[arg(long, value_name = "ADDRESS")]
     gateway: Option<Ipv4Addr>,
     /// Hardware address of a first machine; without one it is a comment
     #[arg(long)]
     mac: Option<Mac>,
+    /// Public ssh key that may log in to the machines, or a file with it [default: yours]
+    #[arg(long, value_name = "KEY|FILE")]
+    ssh_key: Option<String>,
 }
+
+/// Longest prefix of a network with room for a gateway, machines and a dynamic range.
+const LONGEST: u8 = 29;
 
 /// What the files are written from.
 struct Answers {
     subnet: Cidr,
     gateway: Ipv4Addr,
+    dns: Vec<Ipv4Addr>,
+    /// Addresses in the network that are not free: the gateway, this host, its neighbours.
+    taken: Vec<Ipv4Addr>,
     mac: Option<Mac>,
+    key: Option<String>,
+}
+
+/// The network of this host's likeliest interface.
+#[derive(Default)]
+struct Surroundings {
+    network: Option<Cidr>,
+    gateway: Option<Ipv4Addr>,
+    dns: Vec<Ipv4Addr>,
+    taken: Vec<Ipv4Addr>,
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
@@ -45,6 +66,11 @@ pub fn run(arguments: &Arguments) -> Exit {
     match write(&arguments.directory, &files(&answers)) {
         Ok(()) => {
             let directory = arguments.directory.display();
+            if answers.key.is_none() {
+                say(
+                    "no ssh key was found: until profiles.toml has one, nobody can log in to an installed machine",
+                );
+            }
             say(format!("a new inventory is in {directory}; next: voldemort check {directory}"));
             Exit::Done
         }
@@ -58,20 +84,23 @@ pub fn run(arguments: &Arguments) -> Exit {
 /// Flags first; on a terminal the person is asked for the rest.
 fn answers(arguments: &Arguments) -> Result<Answers, String> {
     let talks = io::stdin().is_terminal() && io::stderr().is_terminal();
-    let usual: Cidr = "10.0.10.0/24".parse().expect("this is a network");
+    let around = surroundings();
+    let usual = around.network.unwrap_or_else(|| "10.0.10.0/24".parse().expect("this is a network"));
     let subnet = match arguments.subnet {
         Some(subnet) => subnet,
         None if talks => ask("Network of the machines", &usual.to_string())?.unwrap_or(usual),
         None => usual,
     };
     let hosts = subnet.hosts();
-    if subnet.length() > 29 {
+    if subnet.length() > LONGEST {
         return Err(format!("{subnet} is too small for a gateway, machines and a dynamic range"));
     }
     let gateway = match arguments.gateway {
         Some(gateway) => gateway,
-        None if talks => ask("Its gateway", &hosts.first.to_string())?.unwrap_or(hosts.first),
-        None => hosts.first,
+        None => {
+            let usual = around.gateway.filter(|gateway| subnet.is_host(*gateway)).unwrap_or(hosts.first);
+            if talks { ask("Its gateway", &usual.to_string())?.unwrap_or(usual) } else { usual }
+        }
     };
     if !subnet.is_host(gateway) {
         return Err(format!("the gateway {gateway} is not a host address in {subnet}"));
@@ -80,7 +109,65 @@ fn answers(arguments: &Arguments) -> Result<Answers, String> {
         None if talks => ask("Hardware address of a first machine", "none yet")?,
         given => given,
     };
-    Ok(Answers { subnet, gateway, mac })
+    let key = match &arguments.ssh_key {
+        Some(given) => Some(ssh_key(given)?),
+        None => {
+            let found = own_key();
+            let shown = found.as_deref().map_or("none yet", |key| key.rsplit(' ').next().unwrap_or(key));
+            let asked = if talks { ask::<String>("Public ssh key, or its file", shown)? } else { None };
+            asked.map(|given| ssh_key(&given)).transpose()?.or(found)
+        }
+    };
+    let own = around.network == Some(subnet);
+    let dns = if own && !around.dns.is_empty() { around.dns } else { vec![gateway] };
+    let mut taken = around.taken;
+    taken.push(gateway);
+    Ok(Answers { subnet, gateway, dns, taken, mac, key })
+}
+
+/// What `config detect` would choose; nothing where it would not know.
+fn surroundings() -> Surroundings {
+    let interfaces = host::interfaces().unwrap_or_default();
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let gateways = host::gateways(&read("/proc/net/route"));
+    let Ok(choice) = detect::choose(None, &interfaces, &gateways) else { return Surroundings::default() };
+    if choice.network.length() > LONGEST {
+        return Surroundings::default();
+    }
+    let own = gateways.iter().filter(|gateway| gateway.interface == choice.interface);
+    let gateway = own.map(|gateway| gateway.address).find(|address| choice.network.is_host(*address));
+    let resolvers = host::resolvers(&read("/etc/resolv.conf")).servers;
+    let mut taken = host::neighbours(&read("/proc/net/arp"), &choice.interface);
+    taken.extend(interfaces.iter().flat_map(|one| one.addresses.iter().map(|(own, _)| *own)));
+    let dns = resolvers.into_iter().filter(|address| !address.is_loopback()).collect();
+    Surroundings { network: Some(choice.network), gateway, dns, taken }
+}
+
+/// A key that was given, as a text or as a file.
+fn ssh_key(given: &str) -> Result<String, String> {
+    if is_key(given) {
+        return Ok(given.trim().to_owned());
+    }
+    let text = fs::read_to_string(given)
+        .map_err(|error| format!("{given}: {error}, and it is no public ssh key"))?;
+    let key = text.lines().find(|line| is_key(line));
+    key.map(|key| key.trim().to_owned()).ok_or_else(|| format!("{given}: there is no public ssh key in it"))
+}
+
+/// The key of who runs this: a key of theirs on this host, else the one they came with.
+fn own_key() -> Option<String> {
+    let home = PathBuf::from(std::env::var_os("HOME")?).join(".ssh");
+    let names = ["id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub", "authorized_keys"];
+    names.iter().find_map(|name| ssh_key(home.join(name).to_str()?).ok())
+}
+
+/// Whether it is a line as `ssh-keygen` writes it: the kind, the key in base64, a comment.
+fn is_key(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let kind = words.next().is_some_and(|kind| {
+        ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|start| kind.starts_with(start))
+    });
+    kind && words.next().is_some_and(|key| key.starts_with("AAAA")) && !line.contains(['"', '\\'])
 }
 
 /// Asks until the answer parses; `None` for the proposal.
@@ -123,11 +210,21 @@ fn write(directory: &Path, files: &[(&str, String)]) -> Result<(), String> {
 }
 
 fn files(answers: &Answers) -> [(&'static str, String); 5] {
-    let (first, last) = dynamic(answers);
+    let Answers { subnet, gateway, dns, taken, .. } = answers;
+    let dynamic =
+        free_range(*subnet, taken).map_or(String::new(), |range| format!("{}-{}", range.first, range.last));
+    let dns = dns.iter().map(|server| format!("\"{server}\"")).collect::<Vec<_>>().join(", ");
     let network = include_str!("init/network.toml")
-        .replace("@SUBNET@", &answers.subnet.to_string())
-        .replace("@GATEWAY@", &answers.gateway.to_string())
-        .replace("@DYNAMIC@", &format!("{first}-{last}"));
+        .replace("@SUBNET@", &subnet.to_string())
+        .replace("@GATEWAY@", &gateway.to_string())
+        .replace("@DNS@", &dns)
+        .replace("@DYNAMIC@", &dynamic);
+    let keys = match &answers.key {
+        Some(key) => format!("ssh-keys = [\"{key}\"]"),
+        None => {
+            "# ssh-keys = [\"ssh-ed25519 AAAA… you@desk\"]     # without one nobody can log in".to_owned()
+        }
+    };
     let machine = |text: &str| text.replace("@ADDRESS@", &fixed(answers).to_string());
     let deployments = match answers.mac {
         Some(mac) => machine(include_str!("init/deployments.toml")).replace("@MAC@", &mac.to_string()),
@@ -144,28 +241,15 @@ fn files(answers: &Answers) -> [(&'static str, String); 5] {
         ("voldemort.toml", include_str!("init/voldemort.toml").to_owned()),
         ("network.toml", network),
         ("boots.toml", include_str!("init/boots.toml").to_owned()),
-        ("profiles.toml", include_str!("init/profiles.toml").to_owned()),
+        ("profiles.toml", include_str!("init/profiles.toml").replace("@KEYS@", &keys)),
         ("deployments.toml", deployments),
     ]
 }
 
-/// The upper half of the network, for machines without a fixed address; the gateway left out.
-fn dynamic(answers: &Answers) -> (Ipv4Addr, Ipv4Addr) {
-    let hosts = answers.subnet.hosts();
-    let (first, last) = (u32::from(hosts.first), u32::from(hosts.last));
-    let middle = first + (last - first) / 2 + 1;
-    let gateway = u32::from(answers.gateway);
-    let (from, to) = match gateway {
-        _ if gateway == last => (middle, last - 1),
-        _ if gateway >= middle => (gateway + 1, last),
-        _ => (middle, last),
-    };
-    (from.into(), to.into())
-}
-
-/// A first fixed address: the lowest that is not the gateway's.
+/// A first fixed address: the lowest that is free.
 fn fixed(answers: &Answers) -> Ipv4Addr {
-    let first = answers.subnet.hosts().first;
-    let second = Ipv4Addr::from(u32::from(first) + 1);
-    if answers.gateway == second { Ipv4Addr::from(u32::from(second) + 1) } else { second }
+    let hosts = answers.subnet.hosts();
+    let all = (u32::from(hosts.first)..=u32::from(hosts.last)).map(Ipv4Addr::from);
+    let mut free = all.filter(|address| !answers.taken.contains(address));
+    free.next().unwrap_or(hosts.first)
 }

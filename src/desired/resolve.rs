@@ -11,6 +11,7 @@ mod earlier;
 mod idle;
 pub mod inherited;
 mod ipv6;
+mod login;
 mod machine;
 mod memory;
 mod option;
@@ -87,6 +88,7 @@ pub fn resolve_again(
     resolver.selectors();
     resolver.memory();
     resolver.unattended();
+    resolver.logins();
     resolver.variables();
     resolver.clear_secrets();
     resolver.unknown_names();

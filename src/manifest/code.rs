@@ -93,6 +93,7 @@ codes! {
     NoAnswers = 307 Error false "answers that the boot never reads";
     Attended = 308 Warning true "installer that would ask questions";
     TooLittleMemory = 309 Error true "machine with less memory than its boot needs";
+    WantsDisc = 310 Warning true "installer that looks for its own disc";
     Unset = 401 Error false "template variable that nothing sets";
     BadTemplate = 402 Error false "mistake in a template";
     WrongVariable = 403 Error false "value of another type than its variable";
@@ -101,6 +102,7 @@ codes! {
     Answers = 406 Error false "rendered answer file that its reader would refuse";
     DoubtfulAnswers = 407 Warning true "rendered answer file that probably means something else";
     WrongTemplate = 408 Error false "template of a kind that can't be used there";
+    NoLogin = 409 Warning true "installed system that nobody can log in to";
     NoSecret = 501 Error false "secret that does not exist";
     BadSecret = 502 Error false "secret that is no age file";
     StaleSecret = 503 Warning true "secret encrypted to other keys than the present ones";

@@ -63,6 +63,8 @@ pub struct Image {
     pub cmdline: &'static [&'static str],
     /// What else it needs, or nothing.
     pub hint: &'static str,
+    /// Whether the initrd at this path of an image looks for its packages on its own disc.
+    pub wants_disc: fn(initrd: &str) -> bool,
 }
 
 /// How the end of an installation becomes known.

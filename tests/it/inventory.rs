@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::golden;
-use crate::program::voldemort;
+use crate::program::{voldemort, voldemort_with};
 
 #[test]
 fn a_new_inventory_passes_check_and_is_never_overwritten() {
@@ -17,7 +17,8 @@ fn a_new_inventory_passes_check_and_is_never_overwritten() {
         ("middle", &["--subnet", "192.168.7.0/29", "--gateway", "192.168.7.4", "--mac", "52:54:00:12:34:57"]),
         ("second", &["--subnet", "10.0.0.0/8", "--gateway", "10.0.0.2", "--mac", "52:54:00:12:34:57"]),
     ] {
-        let made = voldemort(root, &[&["init", at], flags].concat());
+        let key = ["--ssh-key", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 you@desk"];
+        let made = voldemort(root, &[&["init", at], &key[..], flags].concat());
         assert_eq!(made.code, 0, "{at}: {}", made.err);
         let checked = voldemort(root, &["check", at, "--format", "concise"]);
         assert_eq!(checked.code, 0, "{at}: {}", checked.out);
@@ -31,6 +32,73 @@ fn a_new_inventory_passes_check_and_is_never_overwritten() {
     assert!(!root.join("plain/boots.toml").exists());
     assert_eq!(voldemort(root, &["init", "x", "--subnet", "10.0.0.0/30"]).code, 64);
     assert_eq!(voldemort(root, &["init", "x", "--gateway", "10.9.9.9"]).code, 64);
+}
+
+/// A machine that nobody can log in to has to be installed again.
+#[test]
+fn a_new_inventory_has_a_key_or_check_says_that_it_needs_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, home) = (folder.path(), folder.path().join("home"));
+    fs::create_dir_all(home.join(".ssh")).unwrap();
+    let environment = [("HOME", home.to_str().unwrap())];
+    let init = |at: &str, more: &[&str]| {
+        let flags = ["init", at, "--mac", "52:54:00:12:34:57", "--subnet", "10.0.10.0/24"];
+        voldemort_with(root, &[&flags, more].concat(), "", &environment)
+    };
+    let check = |at: &str| voldemort(root, &["check", at, "--format", "concise"]);
+
+    let without = init("without", &[]);
+    assert!(without.code == 0 && without.err.contains("nobody can log in"), "{}", without.err);
+    let checked = check("without");
+    assert!(
+        checked.code == 0 && checked.out.contains("profiles.toml:3:10: warning[V0409]"),
+        "{}",
+        checked.out
+    );
+
+    let keys = "# mine\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMq me@desk\n";
+    fs::write(home.join(".ssh/authorized_keys"), keys).unwrap();
+    let found = init("found", &[]);
+    assert!(found.code == 0 && !found.err.contains("nobody"), "{}", found.err);
+    let profiles = fs::read_to_string(root.join("found/profiles.toml")).unwrap();
+    assert!(
+        profiles.contains("ssh-keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMq me@desk\"]"),
+        "{profiles}"
+    );
+    assert!(!check("found").out.contains("V0409"));
+
+    let none = init("none", &["--ssh-key", "/dev/null"]);
+    assert!(none.code == 64 && none.err.contains("no public ssh key"), "{}", none.err);
+}
+
+/// What is no key, or a hash that opens nothing, is no way in; a shell line may be one.
+#[test]
+fn who_can_log_in_is_known_for_every_template_of_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::write(root.join("kernel"), "k").unwrap();
+    for kind in ["preseed", "kickstart", "autoinstall", "autoyast", "ignition", "cloud-init"] {
+        for (settings, open) in [
+            ("", false),
+            ("vars = { root-hash = \"!\" }", false),
+            ("vars = { user = \"amy\" }", false),
+            ("users = [{ name = \"amy\" }]", false),
+            ("ssh-keys = []", false),
+            ("ssh-keys = [\"ssh-ed25519 AAAA amy\"]", true),
+            ("vars = { root-hash = \"$6$salt$hash\" }", true),
+            ("vars = { user = \"amy\", user-hash = { secret = \"amy\" } }", true),
+            ("users = [{ name = \"amy\", ssh-keys = [\"ssh-ed25519 AAAA amy\"] }]", true),
+        ] {
+            let text = format!(
+                "[subnet.lab]\ncidr = \"10.0.10.0/24\"\n[boot.b]\nkernel = \"kernel\"\ncmdline = [\"x={{{{ answers_url }}}}\"]\n\
+                 [deployment.d]\nmac = \"52:54:00:12:34:57\"\naddress = \"10.0.10.9\"\nboot = \"b\"\n\
+                 template = \"{kind}\"\n{settings}\n"
+            );
+            fs::write(root.join("site.toml"), text).unwrap();
+            let checked = voldemort(root, &["check", ".", "--format", "concise"]);
+            assert_eq!(checked.out.contains("V0409"), !open, "{kind} {settings}: {}", checked.out);
+        }
+    }
 }
 
 #[test]

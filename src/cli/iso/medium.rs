@@ -11,12 +11,14 @@ static OTHERS: [Image; 4] = [DEBIAN_LIVE, ARCH, PROXMOX, ALPINE];
 const DEBIAN_LIVE: Image = Image {
     recognises: |folder, _| folder.starts_with("live"),
     cmdline: &["boot=live", "components", "fetch={{ media_url }}/live/filesystem.squashfs"],
+    wants_disc: |_| false,
     hint: "",
 };
 
 const ARCH: Image = Image {
     recognises: |folder, _| folder.starts_with("arch/"),
     cmdline: &["ip=dhcp", "archisobasedir=arch", "archiso_http_srv={{ media_url }}/", "checksum=y"],
+    wants_disc: |_| false,
     hint: "",
 };
 
@@ -25,6 +27,7 @@ const PROXMOX: Image = Image {
         has("proxmox/packages/Packages.gz") || has("pve-installer.squashfs") || has("boot/linux26")
     },
     cmdline: &["ro", "proxmox-start-auto-installer"],
+    wants_disc: |_| false,
     hint: "Proxmox looks for its image inside the initrd: append it to the initrd first",
 };
 
@@ -36,6 +39,7 @@ const ALPINE: Image = Image {
         "alpine_repo={{ media_url }}/apks",
         "modloop={{ media_url }}/boot/modloop-lts",
     ],
+    wants_disc: |_| false,
     hint: "modloop is named after the kernel's flavour",
 };
 

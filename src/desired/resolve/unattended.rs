@@ -28,8 +28,9 @@ impl Resolver<'_> {
             let pair = pairs.entry((&deployment.boot.name, &template.name));
             pair.or_insert_with(fresh).2.push(&deployment.name);
         }
-        let problems =
-            pairs.into_values().filter_map(|(boot, template, users)| self.attended(boot, template, &users));
+        let problems = pairs.into_values().filter_map(|(boot, template, users)| {
+            self.attended(boot, template, &users).or_else(|| self.wants_disc(boot, template, &users))
+        });
         let problems: Vec<Problem> = problems.collect();
         self.problems.extend(problems);
     }
@@ -63,5 +64,19 @@ impl Resolver<'_> {
         let message = format!("boot `{}` with template `{}` would ask questions", boot.name, template.name);
         let problem = Problem::new(Code::Attended, mark, message, missing.why);
         Some(problem.note(format!("concerns {}", deployments(users))).help(missing.help))
+    }
+
+    /// The installer of a disc that is booted from the network: it does not find its packages.
+    fn wants_disc(&self, boot: &Boot, template: &Template, users: &[&Name]) -> Option<Problem> {
+        let own = self.documents.boots.get(&boot.name)?;
+        let image = template.kind.installer().image.as_ref()?;
+        own.body.iso.as_ref()?;
+        let initrd = own.body.initrd.iter().find(|initrd| (image.wants_disc)(&initrd.value))?;
+        let message = format!(
+            "the installer of boot `{}` looks for its own disc, which this machine does not have",
+            boot.name
+        );
+        let problem = Problem::new(Code::WantsDisc, initrd.mark, message, "this initrd is made for the disc");
+        Some(problem.note(format!("concerns {}", deployments(users))).help(image.hint))
     }
 }

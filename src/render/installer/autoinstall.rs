@@ -31,6 +31,7 @@ pub(super) static INSTALLER: Installer = Installer {
             "ds=nocloud-net;s={{ answers_base_url }}",
             "---",
         ],
+        wants_disc: |_| false,
         hint: "casper also needs url=URL-OF-THE-WHOLE-ISO, and 5 GB of memory",
     }),
     completion: Completion::Hook,

@@ -26,6 +26,7 @@ pub(super) static INSTALLER: Installer = Installer {
             folder.ends_with("/loader") || (folder.starts_with("boot/") && has("content")) || has("CHECKSUMS")
         },
         cmdline: CMDLINE,
+        wants_disc: |_| false,
         hint: "",
     }),
     completion: Completion::Hook,

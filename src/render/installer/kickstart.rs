@@ -29,6 +29,7 @@ pub(super) static INSTALLER: Installer = Installer {
     image: Some(Image {
         recognises: |folder, _| folder.starts_with("images/pxeboot"),
         cmdline: CMDLINE,
+        wants_disc: |_| false,
         hint: "",
     }),
     completion: Completion::Hook,

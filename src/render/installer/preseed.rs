@@ -37,6 +37,7 @@ pub(super) static INSTALLER: Installer = Installer {
     image: Some(Image {
         recognises: |folder, _| folder.starts_with("install.") || folder.starts_with("debian-installer"),
         cmdline: CMDLINE,
+        wants_disc: |initrd| initrd.starts_with("install."),
         hint: "a full CD's installer wants its CD; the netboot image's kernel and initrd install from the network",
     }),
     completion: Completion::Hook,

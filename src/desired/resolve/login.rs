@@ -1,0 +1,90 @@
+//! Whether anybody can log in to what a template of the program installs: without a key and a password it locks every
+//! account, and the machine can only be installed again.
+
+use std::collections::BTreeMap;
+
+use super::{Resolver, deployments};
+use crate::desired::{Deployment, Template};
+use crate::manifest::{Code, Level, Mark, Problem};
+use crate::model::Name;
+use crate::render::Value;
+
+/// Variables that are shell lines or settings of the installer's own: what they do is not known.
+const FREE: [&str; 3] = ["extra", "post", "late_command"];
+
+impl Resolver<'_> {
+    /// Systems that nobody can log in to, once for each template and profile.
+    pub(super) fn logins(&mut self) {
+        // What is wrong elsewhere may be the key that is missed.
+        if self.incomplete() || self.silent > 0 || self.problems.iter().any(|one| one.level == Level::Error) {
+            return;
+        }
+        let mut locked: BTreeMap<(&Name, Mark), Vec<&Name>> = BTreeMap::new();
+        for deployment in self.desired.deployments.values() {
+            let Some(template) = deployment.template.as_deref() else { continue };
+            if template.origin.is_none() && !is_open(deployment, template) {
+                let Some(mark) = self.settings_of(deployment) else { continue };
+                locked.entry((&template.name, mark)).or_default().push(&deployment.name);
+            }
+        }
+        let problem = |((template, mark), names): ((&Name, Mark), Vec<&Name>)| {
+            let message = format!("nobody can log in to what template `{template}` installs here");
+            Problem::new(
+                Code::NoLogin,
+                mark,
+                message,
+                "it sets neither a key nor a password: all accounts are locked",
+            )
+            .note(format!("concerns {}", deployments(&names)))
+            .help("set `ssh-keys = [\"ssh-ed25519 …\"]`, or `root-hash` in `vars`")
+        };
+        let problems: Vec<Problem> = locked.into_iter().map(problem).collect();
+        self.problems.extend(problems);
+    }
+
+    /// The profile that most of a deployment's settings come from, else the deployment.
+    fn settings_of(&self, deployment: &Deployment) -> Option<Mark> {
+        let own = self.documents.deployments.get(&deployment.name)?;
+        let profile =
+            own.body.profile.as_ref().and_then(|profile| self.documents.profiles.get(&profile.value));
+        Some(profile.map_or(own.mark, |profile| profile.mark))
+    }
+}
+
+fn is_open(deployment: &Deployment, template: &Template) -> bool {
+    let value = |name: &str| deployment.values.get(name);
+    let is_set = |name: &&str| value(name).is_some_and(|value| !is_empty(value));
+    let is_free = FREE.iter().filter(|name| template.text.uses(name)).any(|name| is_set(&name));
+    let has_key = is_set(&"ssh_keys");
+    let root = value("root_hash").is_some_and(unlocks);
+    let user = is_set(&"user") && value("user_hash").is_some_and(unlocks);
+    is_free || has_key || root || user || value("users").is_some_and(has_account)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.trim().is_empty(),
+        Value::List(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether it is the hash of a password: `!` and `*` stand for none (shadow(5)).
+fn unlocks(hash: &Value) -> bool {
+    match hash {
+        Value::String(text) => !text.is_empty() && !text.starts_with(['!', '*']),
+        _ => true,
+    }
+}
+
+/// Whether `users` has an account with a key or a password.
+fn has_account(users: &Value) -> bool {
+    let Value::List(users) = users else { return true };
+    users.iter().any(|user| match user {
+        Value::Table(account) => {
+            account.get("ssh_keys").is_some_and(|keys| !is_empty(keys))
+                || account.get("password_hash").is_some_and(unlocks)
+        }
+        _ => true,
+    })
+}
