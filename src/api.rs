@@ -12,6 +12,7 @@ pub mod hook;
 pub mod idempotency;
 pub mod if_match;
 mod list;
+mod masked;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;

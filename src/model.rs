@@ -7,6 +7,7 @@ pub mod base64;
 pub mod caller;
 pub mod condition;
 pub mod content;
+pub mod credential;
 pub mod dhcp_option;
 pub mod hex;
 pub mod identity;

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 
-use super::problem::problem;
+use super::problem::{ErrorCode, coded, problem};
 use crate::model::Caller;
 
 /// The header that names a request.
@@ -89,11 +89,16 @@ impl Keys {
         kept.forget_old();
         if let Some(entry) = kept.entries.get(place) {
             return Some(match &entry.answer {
-                _ if entry.request != request => problem(
+                _ if entry.request != request => coded(
                     StatusCode::UNPROCESSABLE_ENTITY,
+                    ErrorCode::KeyReused,
                     "this Idempotency-Key was used for another request: give each request its own",
                 ),
-                None => problem(StatusCode::CONFLICT, "the request with this Idempotency-Key is being done"),
+                None => coded(
+                    StatusCode::CONFLICT,
+                    ErrorCode::KeyInUse,
+                    "the request with this Idempotency-Key is being done",
+                ),
                 Some(answer) => answer.again(),
             });
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::middleware::from_fn;
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use super::body::Bodies;
 use super::idempotency::Keys;
 use super::list::{self, Wanted};
+use super::masked::{self, Masks};
 use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::resource::{
@@ -110,12 +111,17 @@ pub enum Hooked {
 /// All routes, and what is known of each.
 pub fn router<B: Backend>(backend: B, streams: Streams) -> (Router, Vec<Route>) {
     let (router, all) = routes::<B>().into_parts();
+    let (masks, states) = (Masks::default(), backend.clone());
+    let mask = move |request: Request, next: Next| {
+        masked::below_editors(masks.clone(), states.state().desired().clone(), request, next)
+    };
     let router = router
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(Extension(Bodies::default()))
         .layer(Extension(Keys::default()))
         .layer(Extension(Arc::new(streams)))
         .layer(from_fn(problem::uniform))
+        .layer(from_fn(mask))
         .with_state(backend);
     (router, all)
 }

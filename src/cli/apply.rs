@@ -181,8 +181,8 @@ pub fn finish(outcome: &Outcome, json: bool) -> Exit {
             reasons.iter().for_each(|reason| super::exit::say(format!("  {reason}")));
             Exit::Stale
         }
-        Outcome::Invalid { problems } => {
-            talk(problems);
+        Outcome::Invalid { report, .. } => {
+            talk(report);
             Exit::Failed
         }
         Outcome::Wanted { files } => {

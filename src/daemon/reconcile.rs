@@ -44,10 +44,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::keeper::Keeper;
 use super::now;
 use super::written::WrittenFiles;
-use crate::api::resource::Order;
+use crate::api::resource::{ManifestProblem, Order, Outcome};
 use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
-use crate::inventory::{Memory, SourceSet};
+use crate::inventory::{Loaded, Memory, SourceSet};
+use crate::manifest::Level;
 use crate::media::{Seen, Shelf};
 use crate::model::{Name, SourceCondition};
 use crate::plan::{Consent, Proposal};
@@ -160,11 +161,27 @@ pub(super) struct Invalid {
     source: Option<Name>,
     /// Every problem, as `check` prints them.
     pub problems: String,
+    /// The same for programs.
+    pub rows: Vec<ManifestProblem>,
 }
 
 impl From<String> for Invalid {
-    fn from(problems: String) -> Invalid {
-        Invalid { source: None, problems }
+    fn from(why: String) -> Invalid {
+        Invalid { source: None, rows: vec![ManifestProblem::elsewhere(&why)], problems: why }
+    }
+}
+
+impl From<&Loaded> for Invalid {
+    fn from(loaded: &Loaded) -> Invalid {
+        let errors = loaded.problems.iter().filter(|problem| problem.level == Level::Error);
+        let rows = errors.map(|problem| ManifestProblem::of(problem, &loaded.documents.sources)).collect();
+        Invalid { source: loaded.first_error().cloned(), problems: loaded.report(), rows }
+    }
+}
+
+impl From<Invalid> for Outcome {
+    fn from(Invalid { problems, rows, .. }: Invalid) -> Outcome {
+        Outcome::Invalid { problems: rows, report: problems }
     }
 }
 

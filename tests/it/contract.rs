@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use voldemort::api::problem::ErrorCode;
 
 fn read(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
@@ -84,7 +85,10 @@ impl Comparison<'_> {
             return;
         }
         let (document, present) = (self.old, self.new);
-        let (old, new) = (resolved(document, old), resolved(present, new));
+        if !taken && is_nullable(new) && !is_nullable(old) && old.is_object() {
+            self.broken.push(format!("{at} may be null now"));
+        }
+        let (old, new) = (resolved(document, unless_null(old)), resolved(present, unless_null(new)));
         let (types, now) = (types(old), types(new));
         let narrowed = match taken {
             true => !now.is_empty() && !types.is_subset(&now),
@@ -152,6 +156,16 @@ fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     }
 }
 
+/// Whether a schema is `anyOf` something and null.
+fn is_nullable(schema: &Value) -> bool {
+    schema["anyOf"].as_array().is_some_and(|forms| forms.len() == 2 && forms[1]["type"] == "null")
+}
+
+/// What such a schema is otherwise.
+fn unless_null(schema: &Value) -> &Value {
+    if is_nullable(schema) { &schema["anyOf"][0] } else { schema }
+}
+
 fn types(schema: &Value) -> BTreeSet<String> {
     match &schema["type"] {
         Value::String(one) => [one.clone()].into(),
@@ -181,6 +195,20 @@ fn nothing_of_the_released_contract_is_broken() {
     assert!(broken.is_empty(), "programs against the last release break:\n{}", broken.join("\n"));
 }
 
+/// An outcome that is an error has the code of that name.
+#[test]
+fn every_outcome_is_done_or_has_a_code() {
+    const DONE: [&str; 6] = ["planned", "written", "branch", "unchanged", "applied", "done"];
+    let contract = read("openapi.json");
+    for name in ["Edited", "Outcome"] {
+        let forms = contract["components"]["schemas"][name]["oneOf"].as_array().unwrap();
+        for form in forms {
+            let outcome = form["properties"]["outcome"]["const"].as_str().unwrap();
+            assert!(DONE.contains(&outcome) || ErrorCode::named(outcome).is_some(), "{name} {outcome}");
+        }
+    }
+}
+
 #[test]
 fn what_breaks_a_program_is_found() {
     let contract = read("openapi.json");
@@ -194,7 +222,7 @@ fn what_breaks_a_program_is_found() {
         change(&mut document["components"]["schemas"][name]);
     };
     type Change<'a> = &'a dyn Fn(&mut Value);
-    let cases: [(Change<'_>, &str); 9] = [
+    let cases: [(Change<'_>, &str); 10] = [
         (&|it| drop(it["paths"].as_object_mut().unwrap().remove("/v1/boots")), "GET /v1/boots is gone"),
         (&|it| it["paths"]["/v1/status"]["get"]["x-role"] = json!("admin"), "needs the role \"admin\""),
         (&|it| it["paths"]["/v1/events"]["get"]["parameters"] = json!([]), "takes no \"after\" any more"),
@@ -203,6 +231,13 @@ fn what_breaks_a_program_is_found() {
             "[].mac is gone",
         ),
         (&|it| schemas(it, "Lease", &|it| it["required"] = json!(["address"])), ".mac may be absent now"),
+        (
+            &|it| {
+                let now = json!({ "anyOf": [it["components"]["schemas"]["Lease"]["properties"]["mac"], { "type": "null" }] });
+                schemas(it, "Lease", &|it| it["properties"]["mac"] = now.clone());
+            },
+            ".mac may be null now",
+        ),
         (
             &|it| schemas(it, "Lease", &|it| it["properties"]["mac"]["type"] = json!("integer")),
             "its type was",

@@ -215,7 +215,7 @@ async fn thresholds_are_those_of_the_source_that_moves() {
         Tree { revision: "hand".into(), source, files, ..Tree::default() }
     };
     let unnamed = lab.reconciler.plan(sent(None)).await.unwrap();
-    let Outcome::Invalid { problems } = unnamed else { panic!("{unnamed:?}") };
+    let Outcome::Invalid { report: problems, .. } = unnamed else { panic!("{unnamed:?}") };
     assert!(problems.contains("a, b, net") && problems.contains("--source"), "{problems}");
     let mut request = Apply { tree: sent(Some("b")), ..Apply::default() };
     request.consent.removals = Some(45);
@@ -492,6 +492,7 @@ async fn several_edits_are_one_commit_or_none() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
+    let (before, head) = (git(&["rev-list", "--count", "HEAD"]), git(&["rev-parse", "HEAD"]));
     let fetcher = Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() };
     let lab = Lab::writing(folder, &["one"], fetcher, Write::Direct).await;
     lab.load("one", "r1", &[("net.toml", NET), ("x.toml", &text), ("y.toml", &more), KERNEL]).await;
@@ -527,11 +528,11 @@ async fn several_edits_are_one_commit_or_none() {
     let seen = Edit { if_match: Some("\"x\"".into()), ..redeploy("a-1") };
     let changed = send(vec![redeploy("a-0"), seen], false).await;
     assert!(matches!(&changed, Edited::Changed { edit: Some(edit), .. } if edit.index == 1), "{changed:?}");
-    assert_eq!(git(&["rev-list", "--count", "HEAD"]).trim(), "1");
+    assert_eq!(git(&["rev-list", "--count", "HEAD"]), before);
 
     let written = send(all(), false).await;
     assert!(matches!(&written, Edited::Written { .. }), "{written:?}");
-    assert_eq!(git(&["rev-list", "--count", "HEAD"]).trim(), "2");
+    assert_eq!(git(&["rev-list", "--count", &format!("{}..HEAD", head.trim())]).trim(), "1");
     let message = git(&["log", "-1", "--format=%B"]);
     assert!(message.starts_with("Redeploy a-0 … b-0 (6)\n\n- Redeploy deployment a-0\n- "), "{message}");
     assert!(
@@ -615,7 +616,7 @@ async fn part_of_one_source_is_applied_beside_the_others() {
     );
     assert_eq!(shown(&lab), both);
     let misspelt = lab.reconciler.apply(part("a", "hand", fleet("a", 20, 3), &["a-9"], &[])).await.unwrap();
-    assert!(matches!(&misspelt, Outcome::Invalid { problems } if problems.contains("a-9")), "{misspelt:?}");
+    assert!(matches!(&misspelt, Outcome::Invalid { report, .. } if report.contains("a-9")), "{misspelt:?}");
     // Each layer is loaded again and again: there is an end to it.
     applied(&lab, part("a", "hand", fleet("a", 30, 3), &["a-2"], &[])).await;
     applied(&lab, part("b", "hand", fleet("b", 70, 3), &["b-0"], &[])).await;

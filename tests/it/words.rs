@@ -2,6 +2,7 @@
 //! own text.
 
 use voldemort::api::Word;
+use voldemort::api::problem::ErrorCode;
 use voldemort::api::resource::{ConditionKind, LeaseShown, PowerShown};
 use voldemort::model::{Phase, ServiceState, SourceCondition, Words};
 use voldemort::state::outbox::TaskKind;
@@ -34,4 +35,5 @@ fn every_word_is_documented_and_travels_as_its_text() {
     documented::<PowerShown>(API, "| `state` of a machine's power");
     documented::<TaskKind>(API, "| `task` of an effect");
     documented::<Stage>(API, "| `stage` of an event");
+    documented::<ErrorCode>(API, "| `code` of an error");
 }

@@ -123,6 +123,25 @@ fn a_resource_is_shown_as_written_and_changed_as_seen() {
         "{written:#}"
     );
     assert_eq!(ask(&house, &[], "/v1/machines/ron").2["spec"]["labels"]["row"], "7");
+    // What would be wrong is named by its rule, its place, and the edit.
+    let wrong = json!({ "verb": "update", "kind": "deployment", "name": "harry",
+        "settings": [{ "path": ["boot"], "value": "nothing" }] });
+    let (status, _, invalid) = several(&json!([ron, wrong]));
+    let first = &invalid["problems"][0];
+    assert_eq!(
+        (status, &invalid["code"], &first["path"]),
+        (422, &json!("invalid"), &json!("lab.toml")),
+        "{invalid:#}"
+    );
+    assert!(
+        first["code"].as_str().unwrap().starts_with('V')
+            && first["line"].is_u64()
+            && first["column"].is_u64()
+    );
+    assert!(
+        first["message"].as_str().unwrap().contains("nothing") && first["edit"]["index"] == 1,
+        "{invalid:#}"
+    );
     for (edits, wanted) in [
         (json!([]), 400),
         (json!([with(ron.clone(), "no quotes")]), 400),
@@ -143,6 +162,48 @@ fn a_resource_is_shown_as_written_and_changed_as_seen() {
     assert_eq!((status, &again, number()), (200, &first, once), "done once");
     assert!(head.to_lowercase().contains("idempotency-replayed: true"), "{head}");
     assert_eq!(edit(&house, &["Idempotency-Key: k1"], &disk("/dev/vdc")).0, 422);
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
+#[test]
+fn viewers_see_no_credentials_that_are_written_plainly() {
+    if !has("curl") {
+        return;
+    }
+    let Some(house) = House::behind(&[], "") else { return };
+    let file = house.folder.path().join("inventory/lab.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let more = "[profile.base]\nboot = 'loud'\n[profile.base.vars]\nroot-hash = '$6$salt$hunter2hash'\n\
+                admin = { password = 'hunter3', shell = 'bash' }\n\
+                [boot.loud]\nkernel = 'files/vmlinuz'\ncmdline = ['quiet', 'inst.vncpassword=hunter4']\n\
+                [deployment.ron]\nmac = '00:11:22:33:44:56'\naddress = '10.0.10.56'\nprofile = 'base'\n";
+    std::fs::write(&file, before + more).unwrap();
+    let status = || ask(&house, &[], "/v1/deployments/ron").0.to_string();
+    eventually("the deployment is live", status, |status| status == "200");
+    let wanted = json!({ "name": "reader", "role": "viewer" }).to_string();
+    let (status, _, token) =
+        ask(&house, &["-X", "POST", "-H", "Content-Type: application/json", "-d", &wanted], "/v1/tokens");
+    assert!(status < 300, "{token:#}");
+    let token = token["token"].as_str().unwrap();
+    let paths = ["/v1/deployments/ron", "/v1/profiles/base", "/v1/boots/loud", "/v1/why/ron"];
+    for path in paths {
+        let (_, _, whole) = ask(&house, &[], path);
+        assert!(whole.to_string().contains("hunter"), "an admin sees it: {path} {whole:#}");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}");
+        let (status, answer) = house.ask(&head, "");
+        assert!(
+            status == 200 && answer.contains("(masked)") && !answer.contains("hunter"),
+            "{path}: {answer}"
+        );
+        let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        assert_eq!(body["etag"], whole["etag"]);
+    }
+    let (_, _, whole) = ask(&house, &[], "/v1/deployments/harry");
+    let head =
+        format!("GET /v1/deployments/harry HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}");
+    let answer = house.ask(&head, "").1;
+    let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(body, whole, "what has none is the same");
     assert_eq!(house.daemon.stop(), Some(0));
 }
 

@@ -8,6 +8,7 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ManifestProblem;
 use crate::api::Word;
 use crate::api::audit::{about, about_unless_said};
 use crate::api::body::Posted;
@@ -152,8 +153,12 @@ pub enum Edited {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         edit: Option<EditPlace>,
     },
-    /// The manifests would be wrong: every problem as text.
-    Invalid { problems: String },
+    /// The manifests would be wrong.
+    Invalid {
+        problems: Vec<ManifestProblem>,
+        /// The same as `voldemort check` prints it.
+        report: String,
+    },
     /// It can't be done like this.
     Refused {
         why: String,
@@ -318,7 +323,7 @@ impl Edited {
             Edited::Held { holds, .. } => (StatusCode::CONFLICT, held(holds)),
             Edited::Protected { why, .. } => (StatusCode::CONFLICT, why.clone()),
             Edited::Changed { etag, edit } => return changed(etag.as_deref(), edit.as_ref(), &self),
-            Edited::Invalid { problems } => (StatusCode::UNPROCESSABLE_ENTITY, problems.clone()),
+            Edited::Invalid { report, .. } => (StatusCode::UNPROCESSABLE_ENTITY, report.clone()),
             Edited::Refused { why, .. } => (StatusCode::UNPROCESSABLE_ENTITY, why.clone()),
         };
         problem::outcome(status, &why, &self)

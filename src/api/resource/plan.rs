@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Ticket, Tree};
+use super::{ManifestProblem, Ticket, Tree};
 use crate::api::Word;
 use crate::api::audit::about;
 use crate::api::body::PostedTree;
@@ -76,9 +76,11 @@ pub enum Outcome {
     Done {
         text: String,
     },
-    /// The manifests are wrong: every problem as text.
+    /// The manifests are wrong.
     Invalid {
-        problems: String,
+        problems: Vec<ManifestProblem>,
+        /// The same as `voldemort check` prints it.
+        report: String,
     },
     /// Files that the tree only names, and of which has to be said what they hold: small ones are
     /// sent, large ones with their digest.
@@ -136,6 +138,11 @@ pub(super) fn outcome(wanted: String, found: Result<Outcome, String>, failed: St
 }
 
 impl Outcome {
+    /// Manifests that can't be used, for a reason that is no mistake in them.
+    pub fn unusable(why: String) -> Outcome {
+        Outcome::Invalid { problems: vec![ManifestProblem::elsewhere(&why)], report: why }
+    }
+
     fn became(&self) -> &'static str {
         match self {
             Outcome::Planned { .. } => "planned",
@@ -161,7 +168,7 @@ impl Outcome {
                 (StatusCode::PRECONDITION_FAILED, why)
             }
             Outcome::Moved { reasons } => (StatusCode::PRECONDITION_FAILED, reasons.join("; ")),
-            Outcome::Invalid { problems } => (StatusCode::UNPROCESSABLE_ENTITY, problems.clone()),
+            Outcome::Invalid { report, .. } => (StatusCode::UNPROCESSABLE_ENTITY, report.clone()),
             Outcome::Wanted { files } => {
                 let why = format!("the tree has no content for these files: {}", files.join(", "));
                 (StatusCode::UNPROCESSABLE_ENTITY, why)

@@ -229,8 +229,8 @@ impl How {
             }
             Edited::Protected { why, .. } => (Exit::Refused, why.clone()),
             Edited::Changed { .. } => (Exit::Refused, "the resource has changed meanwhile".to_owned()),
-            Edited::Invalid { problems } => {
-                say(problems);
+            Edited::Invalid { report, .. } => {
+                say(report);
                 (Exit::Failed, "nothing was written".to_owned())
             }
             Edited::Refused { why, .. } => (Exit::Failed, why.clone()),

@@ -7,11 +7,11 @@ use super::{Prepared, Reconciler, place, refused, shown};
 use crate::api::IfMatch;
 use crate::api::resource::{EditRequest, Edited, named};
 use crate::daemon::now;
-use crate::daemon::reconcile::read_of;
+use crate::daemon::reconcile::{Invalid, read_of};
 use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Changes, Done, Known, Resource};
 use crate::inventory::Loaded;
-use crate::manifest::{Code, Kind, Level, Problem, WrittenFile, report};
+use crate::manifest::{Code, Kind, Level, Mark, Problem, WrittenFile, report};
 use crate::model::Name;
 use crate::plan;
 use crate::source::Snapshot;
@@ -34,7 +34,7 @@ impl Reconciler {
         let mut shown = shown(&self.sources()[name], &changes);
         self.protection(request, &changes)?;
         let weighed = self.weigh(name, &reading.snapshot, &changes).await;
-        let (desired, warnings) = weighed.map_err(|problems| Edited::Invalid { problems })?;
+        let (desired, warnings) = weighed.map_err(|invalid| in_edits(invalid, request, &changes))?;
         if let Some(first) = shown.first_mut() {
             first.notes.extend(warnings);
         }
@@ -134,7 +134,7 @@ impl Reconciler {
         name: &Name,
         snapshot: &Snapshot,
         changes: &Changes,
-    ) -> Result<(Arc<Desired>, Vec<String>), String> {
+    ) -> Result<(Arc<Desired>, Vec<String>), Wrong> {
         let before = self.tree_of(name, snapshot, None)?;
         let after = self.tree_of(name, snapshot, Some(changes))?;
         // Another source may be served in part: its manifests are judged as they were written.
@@ -142,7 +142,7 @@ impl Reconciler {
         let strict = self.surveyed(&written, name).await?;
         let served = self.loaded(&written, name).await?;
         if served.errors() > 0 && strict.errors() == 0 {
-            return Err(served.report());
+            return Err(Wrong::of(&served, ""));
         }
         let mut warnings = Vec::new();
         if strict.problems.iter().any(|problem| problem.level != Level::Note) {
@@ -153,7 +153,7 @@ impl Reconciler {
             let fresh = new.keys().any(|mistake| mistake.0 == Level::Error && is_fresh(mistake));
             if fresh || served.errors() > 0 {
                 let note = if fresh { "" } else { "\nThe inventory had these problems before this edit." };
-                return Err(format!("{}{note}", strict.report()));
+                return Err(Wrong::of(&strict, note));
             }
             let told = strict
                 .problems
@@ -165,7 +165,7 @@ impl Reconciler {
             0 => served.desired,
             _ => {
                 let ready = self.load(&Arc::new(after), Some(name), Media::Required).await;
-                ready.map_err(|invalid| invalid.problems)?.desired
+                ready?.desired
             }
         };
         Ok((desired, warnings))
@@ -187,6 +187,62 @@ impl Reconciler {
         }
         self.with(name, &source)
     }
+}
+
+/// Manifests as they would be, and what is wrong with them.
+struct Wrong {
+    invalid: Invalid,
+    /// Of each problem the resources that it has to do with.
+    about: Vec<Vec<(Kind, Name)>>,
+}
+
+impl From<Invalid> for Wrong {
+    fn from(invalid: Invalid) -> Wrong {
+        Wrong { invalid, about: Vec::new() }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Wrong {
+        Wrong::from(Invalid::from(why))
+    }
+}
+
+impl Wrong {
+    fn of(loaded: &Loaded, note: &str) -> Wrong {
+        let mut invalid = Invalid::from(loaded);
+        invalid.problems.push_str(note);
+        let documents = &loaded.documents;
+        let headers =
+            |kind| documents.of(kind).headers().map(move |(name, mark)| (mark.file, mark.start, kind, name));
+        let mut headers: Vec<(u32, u32, Kind, &Name)> = Kind::ALL.into_iter().flat_map(headers).collect();
+        headers.sort_by_key(|(file, start, ..)| (*file, *start));
+        // The last header above a place.
+        let owner = |mark: Mark| {
+            let count =
+                headers.partition_point(|(file, start, ..)| (*file, *start) <= (mark.file, mark.start));
+            let (file, _, kind, name) = headers[..count].last()?;
+            (*file == mark.file).then(|| (*kind, (*name).clone()))
+        };
+        let errors = loaded.problems.iter().filter(|problem| problem.level == Level::Error);
+        let about =
+            errors.map(|problem| problem.labels.iter().filter_map(|label| owner(label.mark)).collect());
+        Wrong { about: about.collect(), invalid }
+    }
+}
+
+/// The refusal of edits that would make manifests wrong: each problem with the edit that it is about.
+fn in_edits(wrong: Wrong, request: &EditRequest, changes: &Changes) -> Edited {
+    let Invalid { problems: report, rows: mut problems, .. } = wrong.invalid;
+    let edit_of = |(kind, name): &(Kind, Name)| {
+        let is_it =
+            |resource: &Resource| resource.is_changed && (resource.kind, &resource.name) == (*kind, name);
+        place(request, changes.resources.iter().position(is_it)?).0
+    };
+    for (problem, about) in problems.iter_mut().zip(&wrong.about) {
+        problem.edit = about.iter().find_map(edit_of);
+    }
+    Edited::Invalid { problems, report }
 }
 
 /// Installations that voldemort did not make: of every deployment among the edits.

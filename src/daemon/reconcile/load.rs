@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Invalid, Ready, Reconciler, lock, same};
+use crate::api::resource::ManifestProblem;
 use crate::daemon::posted::{Posted, Sent};
 use crate::daemon::secrets;
 use crate::desired::{Desired, Media, Options, Subnet};
@@ -157,7 +158,7 @@ impl Loader {
         }
         let loaded = self.loaded(revision, leading, terms)?;
         if loaded.errors() > 0 {
-            return Err(Invalid { source: loaded.first_error().cloned(), problems: loaded.report() });
+            return Err((&loaded).into());
         }
         let secrets = self.decrypted(&loaded.desired, revision, terms)?;
         Ok(Ready { desired: loaded.desired, secrets })
@@ -189,7 +190,8 @@ impl Loader {
         }
         let first = desired.secrets.iter().find(|name| secrets.get(name.as_str()).is_none());
         let source = first.and_then(|name| revision.source_of(&secret::path(name)));
-        Err(Invalid { source: source.cloned(), problems: failures.join("\n") })
+        let rows = failures.iter().map(|why| ManifestProblem::elsewhere(why)).collect();
+        Err(Invalid { source: source.cloned(), problems: failures.join("\n"), rows })
     }
 
     /// Calls `work` with the media of a revision. Files outside the sources are not waited for long.

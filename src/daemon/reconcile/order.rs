@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::control::Pause;
 use super::waiting::Waiting;
-use super::{Invalid, Media, Reconciler, listed, lock};
+use super::{Media, Reconciler, listed, lock};
 use crate::api::resource::{Order, Outcome};
 use crate::daemon::commands::Adopted;
 use crate::daemon::now;
@@ -125,7 +125,7 @@ impl Reconciler {
         let kept = Arc::new(kept.unsettled());
         let ready = match self.load(&kept, None, Media::Lenient).await {
             Ok(ready) => ready,
-            Err(Invalid { problems, .. }) => return Ok(Outcome::Invalid { problems }),
+            Err(invalid) => return Ok(invalid.into()),
         };
         let revision = kept.name();
         let adopted = self.keeper.adopt(ready.proposal(Some(kept.clone()), consent)).await;

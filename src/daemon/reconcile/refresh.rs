@@ -153,7 +153,7 @@ impl Reconciler {
     /// Shows what is missing of what is served, on the source whose manifest names it.
     fn show_refreshed(&self, served: &Revision, seen: &Seen, invalid: Option<Invalid>) {
         let former = std::mem::take(&mut *lock(&self.degraded));
-        if let Some(Invalid { source, problems }) = invalid {
+        if let Some(Invalid { source, problems, .. }) = invalid {
             let followed = source.as_ref().filter(|source| self.sources.contains_key(*source));
             let Some(name) = followed.or(self.sources.keys().next()) else { return };
             let lack = Lack::of(seen, problems.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::load::Terms;
-use super::{Invalid, Ready, Reconciler, listed, lock, same};
+use super::{Ready, Reconciler, listed, lock, same};
 use crate::api::resource::{Apply, Outcome, Tree};
 use crate::daemon::commands::Adopted;
 use crate::daemon::now;
@@ -44,7 +44,7 @@ impl Reconciler {
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
         let FromTree { name, source: _, revision, sent } = match self.of_tree(tree).await? {
             Ok(found) => found,
-            Err(problems) => return Ok(Outcome::Invalid { problems }),
+            Err(why) => return Ok(Outcome::unusable(why)),
         };
         match self.load_sent(&revision, &name, sent).await {
             Ok(Ready { desired, secrets }) => {
@@ -65,8 +65,8 @@ impl Reconciler {
     pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         let _turn = self.turn.lock().await;
         let Apply { tree, consent, expected, ticket } = request;
-        if let Some(problems) = self.foreign(&tree) {
-            return Ok(Outcome::Invalid { problems });
+        if let Some(why) = self.foreign(&tree) {
+            return Ok(Outcome::unusable(why));
         }
         let moved = ticket.as_ref().map(|ticket| self.moved(ticket, &tree)).unwrap_or_default();
         if !moved.is_empty() {
@@ -75,7 +75,7 @@ impl Reconciler {
         let expected = ticket.as_ref().map(|ticket| ticket.plan.clone()).or(expected).map(Arc::from);
         let FromTree { name, source, revision, sent } = match self.of_tree(tree).await? {
             Ok(found) => found,
-            Err(problems) => return Ok(Outcome::Invalid { problems }),
+            Err(why) => return Ok(Outcome::unusable(why)),
         };
         let ready = match self.load_sent(&revision, &name, sent).await {
             Ok(ready) => ready,
@@ -145,12 +145,11 @@ impl Reconciler {
         if !files.is_empty() {
             return Err(Outcome::Wanted { files });
         }
-        let Ready { desired, secrets } =
-            loaded.map_err(|Invalid { problems, .. }| Outcome::Invalid { problems })?;
+        let Ready { desired, secrets } = loaded.map_err(Outcome::from)?;
         let state = self.keeper.state();
         let settled = tokio::task::spawn_blocking(move || same::settled(desired, state.desired())).await;
-        let problems = |error| format!("comparing files ended unexpectedly: {error}");
-        let desired = settled.map_err(|error| Outcome::Invalid { problems: problems(error) })?;
+        let why = |error| format!("comparing files ended unexpectedly: {error}");
+        let desired = settled.map_err(|error| Outcome::unusable(why(error)))?;
         Ok(Ready { desired, secrets })
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Resolver;
 use super::typed::passwords;
 use crate::manifest::{Code, Mark, Marked, Problem, Value, is_manifest};
+use crate::model::credential;
 use crate::render::Kind;
 use crate::secret::FOLDER;
 
@@ -81,7 +82,7 @@ impl Resolver<'_> {
     fn clear_secret(&mut self, value: &Marked<Value>) {
         match &value.value {
             Value::Text(text) => {
-                if let Some(what) = secret_looks(text) {
+                if let Some(what) = credential::looks(text) {
                     self.in_clear(
                         value.mark,
                         &format!("{what} stands in clear text"),
@@ -147,20 +148,6 @@ fn private_key(text: &str) -> Option<std::ops::Range<usize>> {
     Some(at..at + length)
 }
 
-/// What a text gives away, if anything. A locked password (`!`, `*`) is no secret.
-pub(super) fn secret_looks(text: &str) -> Option<&'static str> {
-    /// Prefixes of crypt(5).
-    const CRYPT: [&str; 10] = ["$1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "$7$", "$y$", "$gy$", "$argon2"];
-    if text.contains("PRIVATE KEY-----") {
-        return Some("a private key");
-    }
-    if text.contains("AGE-SECRET-KEY-1") {
-        return Some("an age identity");
-    }
-    let hash = CRYPT.iter().any(|prefix| text.starts_with(prefix)) && text.matches('$').count() >= 3;
-    hash.then_some("a password hash")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,16 +182,6 @@ mod tests {
             "grep -q 'PRIVATE KEY-----' abcdefghijklmnopqrst",
         ] {
             assert_eq!(private_key(harmless), None, "{harmless}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_told_by_their_looks() {
-        assert_eq!(secret_looks("$6$rounds=5000$salt$abcdef"), Some("a password hash"));
-        assert_eq!(secret_looks("$y$j9T$salt$abcdef"), Some("a password hash"));
-        assert_eq!(secret_looks("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl"), Some("a private key"));
-        for harmless in ["!", "*", "", "$5 a day", "$6$", "ssh-ed25519 AAAAC3Nza ops@example", "$HOME/bin"] {
-            assert_eq!(secret_looks(harmless), None, "{harmless}");
         }
     }
 }

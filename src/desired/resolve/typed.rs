@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::clear::secret_looks;
+use crate::model::credential;
 use crate::render::Kind;
 
 /// Where a file of this kind spells out a password.
@@ -16,7 +16,7 @@ pub(super) fn passwords(kind: Kind, text: &str) -> Vec<Range<usize>> {
 
 fn is_typed(password: &str) -> bool {
     let locked = matches!(password, "" | "!" | "*" | "!!");
-    !locked && !password.contains('{') && secret_looks(password).is_none()
+    !locked && !password.contains('{') && credential::looks(password).is_none()
 }
 
 #[cfg(test)]
