@@ -7,6 +7,7 @@ pub mod busy;
 pub mod certificate;
 pub mod client;
 pub mod consent;
+mod feed;
 pub mod health;
 pub mod hook;
 pub mod idempotency;

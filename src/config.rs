@@ -8,6 +8,7 @@ mod inventory;
 mod listen;
 pub mod read;
 pub mod runtime;
+mod syslog;
 mod tree;
 mod webhook;
 
@@ -16,6 +17,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 pub use listen::Listen;
+pub use syslog::SyslogListen;
 pub use webhook::{WantedEvents, Webhook, WebhookUrl};
 
 pub use crate::model::Mode;
@@ -41,6 +43,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// Where events are sent.
     pub webhooks: Vec<Webhook>,
+    /// Where the logs of machines are taken; nowhere if empty.
+    pub syslog: Vec<SyslogListen>,
 }
 
 /// `[network]`.
@@ -296,6 +300,7 @@ impl Config {
             media,
             secrets,
             webhooks,
+            syslog: _,
         } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);

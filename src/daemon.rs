@@ -38,6 +38,7 @@ mod signals;
 mod socket;
 pub mod start;
 pub mod storage;
+mod syslog;
 pub mod tftp;
 pub mod throttle;
 mod time_limit;

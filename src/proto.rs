@@ -5,6 +5,7 @@ pub mod dhcp;
 pub mod dhcp6;
 pub mod http;
 pub mod path;
+pub mod syslog;
 pub mod tftp;
 pub mod tree;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use super::resource::{LeaseShown, ServiceStatus, Webhook, status};
+use super::resource::{LeaseShown, LogSender, ServiceStatus, Webhook, status};
 use crate::model::{AuditHead, Mode, PowerState, ServiceState, Time};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::TaskKind;
@@ -36,6 +36,8 @@ pub struct Counts {
     pub audit_lost: u64,
     /// Where events are sent.
     pub webhooks: Vec<Webhook>,
+    /// Who sent messages of syslog.
+    pub log_senders: Vec<LogSender>,
     /// Whether the inventory's source is being followed without errors.
     pub source_ready: bool,
 }
@@ -84,6 +86,7 @@ pub fn text(state: &State, counts: &Counts, now: Time) -> String {
     out.head("voldemort_audit_lost_total", "counter", "Entries of the audit log that could not be written");
     out.row("voldemort_audit_lost_total", &[], counts.audit_lost);
     webhooks(&counts.webhooks, &mut out);
+    logs(&counts.log_senders, &mut out);
     leases(state, now, &mut out);
     effects(state, counts, now, &mut out);
     power(state, &mut out);
@@ -105,6 +108,20 @@ fn webhooks(all: &[Webhook], out: &mut Page) {
     one("voldemort_webhook_lost_total", "counter", "Events forgotten before they could be sent", |one| {
         one.lost
     });
+}
+
+fn logs(senders: &[LogSender], out: &mut Page) {
+    let mut sum = |name: &str, help: &str, value: fn(&LogSender) -> u64| {
+        out.head(name, "gauge", help);
+        out.row(name, &[], senders.iter().map(value).sum::<u64>());
+    };
+    sum(
+        "voldemort_log_received",
+        "Messages of syslog that came from the senders that are remembered",
+        |one| one.received,
+    );
+    sum("voldemort_log_malformed", "Of those, how many were in no known form", |one| one.malformed);
+    sum("voldemort_log_left_out", "Of those, how many were too many at once", |one| one.left_out);
 }
 
 fn leases(state: &State, now: Time, out: &mut Page) {

@@ -14,6 +14,7 @@ pub mod effect;
 pub mod event;
 pub mod interface;
 pub mod lease;
+pub mod log;
 pub mod machine;
 pub mod meaning;
 pub mod mistake;
@@ -42,6 +43,7 @@ pub use edit::{EditPlace, EditRequest, Edited, FileChange, ResourceChange};
 pub use effect::Effect;
 pub use event::{Event, Events};
 pub use lease::{Freed, Lease, LeaseShown};
+pub use log::{LogSender, Logbook};
 pub use machine::{Machine, Power, PowerShown};
 pub use meaning::{Condition, ConditionKind, Meaning, Standing};
 pub use mistake::ManifestProblem;
@@ -72,6 +74,7 @@ words! {
         Effects = "effects",
         Tokens = "tokens",
         Webhooks = "webhooks",
+        LogSenders = "log-senders",
     }
 }
 

@@ -21,9 +21,10 @@ use super::masked::{self, Masks};
 use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::resource::{
-    Adopt, Apply, EditRequest, Edited, Freed, Listed, NewToken, Order, Outcome, Row, ServiceStatus, Status,
-    Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, deployment,
-    drift, edit, effect, event, interface, lease, machine, named, order, plan, ticket, token, why,
+    Adopt, Apply, EditRequest, Edited, Freed, Listed, LogSender, Logbook, NewToken, Order, Outcome, Row,
+    ServiceStatus, Status, Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt,
+    audit, boot, deployment, drift, edit, effect, event, interface, lease, log, machine, named, order, plan,
+    ticket, token, why,
 };
 use super::route::{Route, Routes};
 use super::streams::Streams;
@@ -35,6 +36,9 @@ use crate::state::{self, ApiToken, Event};
 
 /// What the routes need of the daemon.
 pub trait Backend: Clone + Send + Sync + 'static {
+    /// Where the logs of machines are kept.
+    type Logs: Logbook;
+
     fn state(&self) -> Arc<state::State>;
     fn now(&self) -> Time;
     fn status(&self) -> Status;
@@ -51,6 +55,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// What `/metrics` counts.
     fn counts(&self) -> Counts;
     fn latest(&self) -> watch::Receiver<u64>;
+    /// What machines log.
+    fn logs(&self) -> Self::Logs;
     /// Where events are sent, and how that stands.
     fn webhooks(&self) -> Vec<Webhook>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
@@ -148,6 +154,7 @@ fn routes<B: Backend>() -> Routes<B> {
         .merge(lease::routes::<B>())
         .merge(effect::routes::<B>())
         .merge(event::routes::<B>())
+        .merge(log::routes::<B>())
         .merge(plan::routes::<B>())
         .merge(ticket::routes::<B>())
         .merge(token::routes::<B>())
@@ -183,6 +190,9 @@ fn list_route(what: Listed) -> Route {
         Listed::Revisions => route("Kept revisions, the newest first").lists::<String>(),
         Listed::Drift => route("Where machines are not as the manifests say").lists::<drift::Drift>(),
         Listed::Effects => route("What follows from a change and is not done yet").lists::<effect::Effect>(),
+        Listed::LogSenders => {
+            route("Who sent messages of syslog, and how many were malformed or too many").lists::<LogSender>()
+        }
         Listed::Webhooks => route("Where events are sent, and how that stands").lists::<Webhook>(),
         Listed::Tokens => route("The tokens of the API").needs(Role::Admin).lists::<token::Token>(),
     }
@@ -225,6 +235,7 @@ fn rows<B: Backend>(backend: &B, what: Listed, uri: &Uri) -> Response {
         Listed::Revisions => page(uri, |after| list::from(backend.revisions(), after)),
         Listed::Drift => page(uri, |after| list::behind(drift::all(&state), after)),
         Listed::Effects => page(uri, |after| list::behind(effect::all(&state, backend.now()), after)),
+        Listed::LogSenders => page(uri, |after| list::behind(backend.logs().senders(), after)),
         Listed::Webhooks => page(uri, |after| list::behind(backend.webhooks(), after)),
         Listed::Tokens => {
             let used = |token: &ApiToken| backend.token_used(token);

@@ -9,6 +9,7 @@ mod describe;
 mod events;
 mod get;
 mod login;
+mod logs;
 mod order;
 mod output;
 mod release;
@@ -41,6 +42,7 @@ enum Command {
     Get(get::Arguments),
     Describe(describe::Arguments),
     Events(events::Arguments),
+    Logs(logs::Arguments),
     Audit(audit::Arguments),
     Approve(order::Approve),
     Reject(order::Reject),
@@ -78,6 +80,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Get(arguments) => get::run(arguments, remote),
         Command::Describe(arguments) => describe::run(arguments, remote),
         Command::Events(arguments) => events::run(arguments, remote),
+        Command::Logs(arguments) => logs::run(arguments, remote),
         Command::Audit(arguments) => audit::run(arguments, remote),
         Command::Wait(arguments) => wait::run(arguments, remote),
         Command::Create(arguments) => arguments.run(remote),

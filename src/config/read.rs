@@ -46,6 +46,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let media = paths(root, "media", complaints);
     let identity = secrets(root, complaints);
     let webhooks = super::webhook::webhooks(root, complaints);
+    let syslog = super::syslog::syslog(root, complaints);
     let mut networks = networks?.into_iter();
     Some(Config {
         network: networks.next()?,
@@ -61,6 +62,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         media: Media { paths: media.unwrap_or_default() },
         secrets: Secrets { identity },
         webhooks,
+        syslog,
     })
 }
 
@@ -446,7 +448,7 @@ identity = "/etc/voldemort/age.key"
                 "v.toml:5:8: `network.subnet.cidr`: `10.0.0.7/24`: bits are set after the first 24: did you mean 10.0.0.0/24?",
                 "v.toml:7:8: `http.port` must be a number, and is a string",
                 "v.toml:9:8: `dhcp.mode`: `sever` must be one of server, proxy, listen, off",
-                "v.toml:10:2: unknown key `colour`; known here: network, dhcp, tftp, http, api, inventory, firmware, state, media, secrets, webhook",
+                "v.toml:10:2: unknown key `colour`; known here: network, dhcp, tftp, http, api, inventory, firmware, state, media, secrets, webhook, syslog",
             ]
         );
         assert_eq!(

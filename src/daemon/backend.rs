@@ -16,13 +16,14 @@ use super::keeper::{Keeper, KeeperError};
 use super::other_servers::Watch;
 use super::reconcile::Reconciler;
 use super::service::{Condition, Part, StatusBoard};
+use super::syslog::Book;
 use super::token_uses::TokenUses;
 use super::webhook::Webhooks;
 use super::{Files, now, service_manager, start};
 use crate::api::metrics::Counts;
 use crate::api::resource::{
-    Adopt, Apply, EditRequest, Edited, Freed, NewToken, Order, Outcome, ServiceStatus, SourceStatus, Status,
-    Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, status,
+    Adopt, Apply, EditRequest, Edited, Freed, Logbook as _, NewToken, Order, Outcome, ServiceStatus,
+    SourceStatus, Status, Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, status,
 };
 use crate::api::route::Route;
 use crate::api::{Backend, Hooked, routes};
@@ -59,6 +60,7 @@ pub(super) struct Daemon {
     pub token_uses: Arc<TokenUses>,
     pub audit: AuditLog,
     pub webhooks: Webhooks,
+    pub logs: Book,
 }
 
 impl Daemon {
@@ -112,6 +114,8 @@ pub(super) fn api_routes() -> Vec<Route> {
 }
 
 impl Backend for Daemon {
+    type Logs = Book;
+
     fn state(&self) -> Arc<State> {
         self.keeper.state()
     }
@@ -208,8 +212,13 @@ impl Backend for Daemon {
             audit: self.audit.status().head,
             audit_lost: self.audit.status().lost,
             webhooks: self.webhooks.shown(&self.keeper),
+            log_senders: self.logs.senders(),
             source_ready: self.sources().iter().all(|source| source.condition == SourceCondition::Ready),
         }
+    }
+
+    fn logs(&self) -> Book {
+        self.logs.clone()
     }
 
     fn webhooks(&self) -> Vec<Webhook> {

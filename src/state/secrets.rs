@@ -26,6 +26,15 @@ impl Secrets {
         }
     }
 
+    /// Every secret that is known here, with its name. None of a stand-in is one.
+    pub fn known(&self) -> impl Iterator<Item = (&str, &str)> {
+        let texts = match self {
+            Secrets::Known(texts) => Some(texts),
+            Secrets::StandIn => None,
+        };
+        texts.into_iter().flatten().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
     /// The text shown in place of a secret: a plain word in every format that answers are written in, so
     /// that the answer file of a simulated boot is as well-formed as the real one.
     pub fn placeholder(name: &str) -> String {

@@ -4,7 +4,7 @@
 use voldemort::api::Word;
 use voldemort::api::problem::ErrorCode;
 use voldemort::api::resource::{ConditionKind, LeaseShown, PowerShown};
-use voldemort::model::{Phase, ServiceState, SourceCondition, Words};
+use voldemort::model::{Phase, ServiceState, Severity, SourceCondition, Words};
 use voldemort::state::outbox::TaskKind;
 use voldemort::state::{Aspect, Stage};
 
@@ -34,6 +34,7 @@ fn every_word_is_documented_and_travels_as_its_text() {
     documented::<Aspect>(API, "| `kind` of a drift");
     documented::<PowerShown>(API, "| `state` of a machine's power");
     documented::<TaskKind>(API, "| `task` of an effect");
+    documented::<Severity>(API, "| `severity` of a line");
     documented::<Stage>(API, "| `stage` of an event");
     documented::<ErrorCode>(API, "| `code` of an error");
 }

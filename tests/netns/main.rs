@@ -36,6 +36,7 @@ mod spine;
 mod state;
 mod storm;
 mod streams;
+mod syslog;
 mod tokens;
 mod verbs;
 mod webhooks;

@@ -1,36 +1,27 @@
 //! `GET /v1/events`: what happened, and a wait for what happens next; as a stream for who accepts one.
 
 mod filter;
-mod stream;
 
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::api::Word;
-use crate::api::access::unauthorized;
-use crate::api::busy::Busy;
+use crate::api::feed::{self, Asking, Feed, Page, Since};
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::api::streams::Streams;
-use crate::model::Caller;
-use crate::state::{self, ApiToken, Stage};
+use crate::state::{self, Stage};
 
 pub use filter::Filter;
-use stream::Held;
-
-/// Longest long poll, in seconds.
-const WAIT_MAX: u64 = 300;
-/// Most events in one answer.
-const EVENTS_MAX: usize = 1000;
 
 /// `GET /v1/events?after=SEQUENCE&lineage=LINEAGE&wait=SECONDS&mac=MAC`. Without `after`, from the oldest
 /// on. 410 where what came after it is no longer kept: it was forgotten, or `after` is of another
@@ -95,13 +86,6 @@ pub fn routes<B: Backend>() -> Routes<B> {
     Routes::new().add(route, events::<B>)
 }
 
-/// From where on events are wanted.
-#[derive(Clone, Debug)]
-struct Since {
-    after: u64,
-    lineage: Option<String>,
-}
-
 #[derive(Deserialize)]
 struct Parameters {
     #[serde(default)]
@@ -116,97 +100,52 @@ struct Parameters {
     stage: Option<String>,
 }
 
-/// Who watches, and from where.
-type Watching =
-    (Extension<Caller>, Extension<Arc<Streams>>, Option<Extension<Busy>>, Option<Extension<Arc<ApiToken>>>);
-
-/// Answers at once if there are newer events, else when the next one comes or `wait` is over.
 async fn events<B: Backend>(
     State(backend): State<B>,
-    (Extension(caller), Extension(streams), busy, token): Watching,
+    asking: Asking,
     headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Response {
     let Parameters { after, lineage, wait, mac, machine, deployment, label, stage } = parameters;
-    let (filter, resumed) = match (
-        Filter::read(mac.as_deref(), machine, deployment, label.as_deref(), stage.as_deref()),
-        stream::resumed(&headers),
-    ) {
-        (Ok(filter), Ok(resumed)) => (filter, resumed),
-        (Err(why), _) | (_, Err(why)) => return problem(StatusCode::BAD_REQUEST, &why),
+    let filter = match Filter::read(mac.as_deref(), machine, deployment, label.as_deref(), stage.as_deref()) {
+        Ok(filter) => filter,
+        Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
-    let token = token.map(|Extension(token)| token);
-    let mut since = Since { after, lineage };
-    if stream::is_wanted(&headers) {
-        if let Some((lineage, after)) = resumed {
-            since = Since { after, lineage: Some(lineage) };
-        }
-        return match streams.enter(&caller.to_string()) {
-            Ok(place) => {
-                let _connection = busy.map(|Extension(busy)| busy.stream());
-                let held = Held { token, streams, _place: place, _connection };
-                stream::answer(backend, since, filter, held)
-            }
-            Err(why) => problem(StatusCode::SERVICE_UNAVAILABLE, &why),
-        };
-    }
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(wait.min(WAIT_MAX));
-    let mut latest = backend.latest();
-    loop {
-        let newest = *latest.borrow_and_update();
-        let state = backend.state();
-        if token.as_ref().is_some_and(|token| !state.accepts(token, backend.now())) {
-            return unauthorized("the token was revoked or has expired meanwhile");
-        }
-        let lineage = state.lineage().to_string();
-        let (oldest, found) = backend.events(since.after, EVENTS_MAX, |event| filter.takes(&state, event));
-        if let Some(why) = since.gone(&lineage, oldest, newest) {
-            return problem(StatusCode::GONE, &why);
-        }
-        let waited = tokio::time::Instant::now() >= deadline;
-        if !found.is_empty() || waited {
-            let last = found.last().map(|(sequence, _)| *sequence);
-            // All there are that are wanted: nothing up to the newest is missed.
-            let next = match last {
-                Some(last) if found.len() == EVENTS_MAX => last,
-                last => newest.max(last.unwrap_or_default()),
-            };
-            let events = found.iter().map(|(sequence, event)| one(*sequence, event)).collect();
-            return Json(Events { events, next, lineage, oldest }).into_response();
-        }
-        let waiting = busy.as_ref().map(|Extension(busy)| busy.pause());
-        let changed = tokio::time::timeout_at(deadline, latest.changed()).await;
-        drop(waiting);
-        if !matches!(changed, Ok(Ok(())) | Err(_)) {
-            return problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
-        }
-    }
+    let feed = Happenings { backend: backend.clone(), filter };
+    feed::answer(backend, feed, Since { after, lineage }, wait, asking, headers).await
 }
 
-impl Since {
-    /// Why it can't be said what came after; beginning with 0 is always possible.
-    fn gone(&self, lineage: &str, oldest: u64, newest: u64) -> Option<String> {
-        let after = self.after;
-        if self.lineage.as_deref().is_some_and(|known| known != lineage) {
-            return Some(format!(
-                "these events are of the lineage {lineage}: the daemon's state directory is another one; begin \
-                 again without `after` and `lineage`"
-            ));
-        }
-        if after == 0 {
-            return None;
-        }
-        if after > newest {
-            return Some(format!(
-                "event {after} has not happened here: the newest is {newest}; begin again without `after`"
-            ));
-        }
-        (after + 1 < oldest).then(|| {
-            format!(
-                "events {} to {} are forgotten: the oldest kept is {oldest}; begin again without `after`",
-                after + 1,
-                oldest - 1
-            )
-        })
+/// The events that somebody wants to see.
+struct Happenings<B> {
+    backend: B,
+    filter: Filter,
+}
+
+impl<B: Backend> Feed for Happenings<B> {
+    type Item = state::Event;
+    const NAME: &'static str = "events";
+    const BEHIND_MAX: u64 = 10_000;
+
+    fn latest(&self) -> watch::Receiver<u64> {
+        self.backend.latest()
+    }
+
+    fn lineage(&self) -> String {
+        self.backend.state().lineage().to_string()
+    }
+
+    fn after(&self, sequence: u64, limit: usize) -> (u64, Vec<(u64, state::Event)>) {
+        let state = self.backend.state();
+        self.backend.events(sequence, limit, |event| self.filter.takes(&state, event))
+    }
+
+    fn frame(&self, streams: &Streams, lineage: &str, sequence: u64, event: &state::Event) -> Bytes {
+        streams.frame(lineage, sequence, event)
+    }
+
+    fn page(page: Page<state::Event>) -> Response {
+        let Page { items, next, lineage, oldest } = page;
+        let events = items.iter().map(|(sequence, event)| one(*sequence, event)).collect();
+        Json(Events { events, next, lineage, oldest }).into_response()
     }
 }

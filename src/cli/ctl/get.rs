@@ -10,7 +10,8 @@ use super::table;
 use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::resource::{
-    Boot, Deployment, Drift, Effect, Lease, Listed, Machine, Row, Status, Token, WaitingPlan, Webhook,
+    Boot, Deployment, Drift, Effect, Lease, Listed, LogSender, Machine, Row, Status, Token, WaitingPlan,
+    Webhook,
 };
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
@@ -109,6 +110,9 @@ impl ValueEnum for Listed {
             Listed::Effects => value
                 .alias("effect")
                 .help("What follows from a change and is not done yet: sources to read, controllers to ask"),
+            Listed::LogSenders => value
+                .alias("log-sender")
+                .help("Who sent messages of syslog, and how many were malformed or too many"),
             Listed::Webhooks => {
                 value.alias("webhook").help("Where events are sent, how many wait, and what went wrong last")
             }
@@ -128,6 +132,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Listed::Revisions => list::<String>(arguments, remote),
         Listed::Drift => list::<Drift>(arguments, remote),
         Listed::Effects => list::<Effect>(arguments, remote),
+        Listed::LogSenders => list::<LogSender>(arguments, remote),
         Listed::Webhooks => list::<Webhook>(arguments, remote),
         Listed::Tokens => list::<Token>(arguments, remote),
     }

@@ -12,6 +12,7 @@ use super::super::keeper::Keeper;
 use super::super::link::Follower;
 use super::super::reconcile::{POSTED, Reconciler};
 use super::super::service::{Part, Row, StatusBoard, supervise};
+use super::super::syslog::Syslog;
 use super::super::{Stop, firmware, host_addresses, posted};
 use super::base::{Base, others};
 use super::until;
@@ -38,6 +39,7 @@ impl Background<'_> {
         let Base { config, keeper, reconciler, .. } = base;
         self.executors(base);
         self.webhooks(base);
+        self.syslog(base);
         self.clock(keeper);
         self.host(keeper);
         self.firmware(keeper, &config.firmware.paths);
@@ -141,6 +143,20 @@ impl Background<'_> {
         }
         let audit = base.audit.clone();
         self.tasks.spawn(until(self.stop.clone(), async move { audit.publish_hourly().await }));
+    }
+
+    /// Takes the logs of machines where the daemon's file says so.
+    fn syslog(&mut self, base: &Base) {
+        for listen in &base.config.syslog {
+            let rows: Arc<[Row]> = [self.board.row(format!("syslog {listen}"), Part::Daemon)].into();
+            let (listen, row) = (*listen, rows.clone());
+            let syslog = Syslog { keeper: base.keeper.clone(), book: base.logs.clone() };
+            let attempt = move || {
+                let (syslog, row) = (syslog.clone(), row.clone());
+                async move { syslog.run(listen, || row[0].serving()).await }
+            };
+            self.tasks.spawn(until(self.stop.clone(), supervise(rows, attempt)));
+        }
     }
 
     /// Follows the addresses of this host, which are given to no machine.

@@ -20,6 +20,7 @@ use super::super::link::{self, Follower};
 use super::super::other_servers::Watch;
 use super::super::reconcile::{Follow, Followed, Reconciler};
 use super::super::service::StatusBoard;
+use super::super::syslog::Book;
 use super::super::webhook::Webhooks;
 use super::super::{Files, Stop, log};
 use super::{Failure, place, random};
@@ -28,7 +29,7 @@ use crate::api::{self, router};
 use crate::config::{self, Config, Network, Reconcile, Tls};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
-use crate::model::{Cidr, Mode, Name, Origin, Span};
+use crate::model::{Cidr, Mode, Name, Origin, Span, hex};
 use crate::power::driver;
 use crate::state::{Revision, Server};
 use crate::store::audit::Audit;
@@ -49,6 +50,8 @@ pub(super) struct Base {
     pub heartbeat: Heartbeat,
     pub audit: AuditLog,
     pub webhooks: Webhooks,
+    /// What machines log.
+    pub logs: Book,
     files: Files,
 }
 
@@ -94,6 +97,7 @@ impl Base {
             heartbeat,
             audit,
             webhooks,
+            logs: Book::new(&hex(&random::<8>())),
             files,
         };
         Ok((base, Startup { kept, thread }))
@@ -114,6 +118,7 @@ impl Base {
             token_uses: Arc::default(),
             audit: self.audit.clone(),
             webhooks: self.webhooks.clone(),
+            logs: self.logs.clone(),
         };
         let listens = control.lines();
         let audit = api::audit::Audit::new(Arc::new(self.audit.clone()));

@@ -1,4 +1,4 @@
-//! Events as they happen: server-sent events (the WHATWG's HTML standard, section 9.2), each with the id
+//! Items as they come: server-sent events (the WHATWG's HTML standard, section 9.2), each with the id
 //! `LINEAGE.SEQUENCE`, with which a client that was cut off goes on.
 
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use tokio::sync::watch;
 
-use super::{Filter, Since};
+use super::{Feed, Since};
 use crate::api::busy::Streaming;
 use crate::api::problem::problem;
 use crate::api::routes::Backend;
@@ -23,13 +23,10 @@ use crate::state::ApiToken;
 /// Between two signs of life where nothing happens: proxies end connections that are silent for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 const SIGN_OF_LIFE: Bytes = Bytes::from_static(b":\n\n");
-/// Events that happen within this time travel together: in a storm each watcher wakes this seldom.
+/// Items that come within this time travel together: in a storm each watcher wakes this seldom.
 const TOGETHER: Duration = Duration::from_millis(50);
-/// Most events that travel together: what they take waits in memory for a watcher that is slow.
+/// Most items that travel together: what they take waits in memory for a watcher that is slow.
 const BATCH: usize = 100;
-/// A watcher that was up to date and is more events behind takes them too slowly. Twice as many are kept, so that it
-/// misses none if it goes on.
-const BEHIND_MAX: u64 = 10_000;
 
 /// Whether a request asks for a stream.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
@@ -58,10 +55,10 @@ pub(super) struct Held {
     pub _connection: Option<Streaming>,
 }
 
-struct Watcher<B> {
+struct Watcher<B, F> {
     backend: B,
+    feed: F,
     since: Since,
-    filter: Filter,
     held: Held,
     latest: watch::Receiver<u64>,
     /// Whether it had all there was once.
@@ -70,17 +67,17 @@ struct Watcher<B> {
 }
 
 /// The stream, from what comes after `since` on.
-pub(super) fn answer<B: Backend>(backend: B, since: Since, filter: Filter, held: Held) -> Response {
-    let mut latest = backend.latest();
+pub(super) fn answer<B: Backend, F: Feed>(backend: B, feed: F, since: Since, held: Held) -> Response {
+    let mut latest = feed.latest();
     let newest = *latest.borrow_and_update();
-    let lineage = backend.state().lineage().to_string();
-    let (oldest, _) = backend.events(since.after, 0, |_| false);
-    if let Some(why) = since.gone(&lineage, oldest, newest) {
+    let lineage = feed.lineage();
+    let (oldest, _) = feed.after(since.after, 0);
+    if let Some(why) = since.gone(F::NAME, &lineage, oldest, newest) {
         return problem(StatusCode::GONE, &why);
     }
     latest.mark_changed();
     let since = Since { lineage: Some(lineage), ..since };
-    let watcher = Watcher { backend, since, filter, held, latest, is_current: false, ended: false };
+    let watcher = Watcher { backend, feed, since, held, latest, is_current: false, ended: false };
     let events = stream::unfold(watcher, async |mut watcher| {
         let events = watcher.next().await?;
         Some((Ok::<_, Infallible>(events), watcher))
@@ -89,15 +86,16 @@ pub(super) fn answer<B: Backend>(backend: B, since: Since, filter: Filter, held:
     (headers, Body::from_stream(events)).into_response()
 }
 
-impl<B: Backend> Watcher<B> {
-    /// The next events, or a sign of life; `None` when the daemon stops, when the watcher's token ends, or after it
-    /// was said that events were lost.
+impl<B: Backend, F: Feed> Watcher<B, F> {
+    /// The next items, or a sign of life; `None` when the daemon stops, when the watcher's token ends, or after it
+    /// was said that items were lost.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if self.ended {
                 return None;
             }
-            // A token is revoked with an event, which every watcher looks at; that one expires is none.
+            // A token is revoked with an event, which every watcher of events looks at; others see it with the next
+            // sign of life. That one expires is no event.
             let expires = self.held.token.as_ref().and_then(|token| token.expires);
             let left = expires.map(|end| Duration::from_millis(end.since(self.backend.now()).0));
             let wait = left.unwrap_or(HEARTBEAT).min(HEARTBEAT);
@@ -122,17 +120,16 @@ impl<B: Backend> Watcher<B> {
 
     fn read(&mut self) -> Bytes {
         let newest = *self.latest.borrow_and_update();
-        let state = self.backend.state();
-        let lineage = state.lineage().to_string();
-        let (oldest, found) =
-            self.backend.events(self.since.after, BATCH, |event| self.filter.takes(&state, event));
-        if let Some(why) = self.since.gone(&lineage, oldest, newest) {
+        let lineage = self.feed.lineage();
+        let (oldest, found) = self.feed.after(self.since.after, BATCH);
+        if let Some(why) = self.since.gone(F::NAME, &lineage, oldest, newest) {
             return self.end("gone", &why);
         }
         let behind = newest.saturating_sub(self.since.after);
-        if self.is_current && behind > BEHIND_MAX {
+        if self.is_current && behind > F::BEHIND_MAX {
             let why = format!(
-                "this watcher is {behind} events behind and takes them too slowly; go on with Last-Event-ID                  {lineage}.{}",
+                "this watcher is {behind} {} behind and takes them too slowly; go on with Last-Event-ID                  {lineage}.{}",
+                F::NAME,
                 self.since.after
             );
             return self.end("slow", &why);
@@ -146,7 +143,9 @@ impl<B: Backend> Watcher<B> {
         if !is_all {
             self.latest.mark_changed();
         }
-        let frame = |(sequence, event): &(u64, _)| self.held.streams.frame(&lineage, *sequence, event);
+        let frame = |(sequence, item): &(u64, F::Item)| {
+            self.feed.frame(&self.held.streams, &lineage, *sequence, item)
+        };
         match found.as_slice() {
             [] => Bytes::new(),
             [one] => frame(one),
