@@ -32,6 +32,8 @@ mod image;
 mod manifest;
 #[path = "targets/path.rs"]
 mod path;
+#[path = "targets/syslog.rs"]
+mod syslog;
 #[path = "targets/template.rs"]
 mod template;
 #[path = "targets/tftp.rs"]
@@ -52,7 +54,7 @@ pub(crate) struct Target {
     pub words: &'static [&'static str],
 }
 
-pub(crate) const ALL: [Target; 10] = [
+pub(crate) const ALL: [Target; 11] = [
     age::TARGET,
     capture::TARGET,
     config::TARGET,
@@ -61,6 +63,7 @@ pub(crate) const ALL: [Target; 10] = [
     image::TARGET,
     manifest::TARGET,
     path::TARGET,
+    syslog::TARGET,
     template::TARGET,
     tftp::TARGET,
 ];
