@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::keeper::Keeper;
 use super::now;
 use crate::api::audit::Ledger;
-use crate::model::AuditEntry;
+use crate::model::printable::line;
+use crate::model::{AuditEntry, Name};
 use crate::state::{Command, Event, Stage, Verb};
 use crate::store::audit::{Audit, AuditStatus};
 
@@ -18,6 +19,8 @@ const SLOW: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Longest wait for that when the daemon stops.
 const LAST: Duration = Duration::from_millis(500);
+/// Longest text of a member, in characters.
+const TEXT_MAX: usize = 300;
 
 /// The log, and the state whose serial its entries have.
 #[derive(Clone)]
@@ -42,6 +45,37 @@ impl AuditLog {
 
     pub(super) fn status(&self) -> AuditStatus {
         self.log.status()
+    }
+
+    /// Enters what the end of the daemon before this one cut off, in a thread that may wait for the disk.
+    pub(super) fn enter_cut(&self) {
+        let log = self.clone();
+        let enter = move || {
+            for entry in log.log.take_cut() {
+                if let Err(error) = log.add(entry) {
+                    tracing::error!(%error, "the audit log does not say what the last end of the daemon cut off");
+                }
+            }
+        };
+        tokio::task::spawn_blocking(enter);
+    }
+
+    /// Enters that a revision of a source was adopted without anybody asking for it over the API: `by` is the author of
+    /// its commit, where that is known.
+    pub(super) async fn adopted(&self, source: &Name, by: Option<&str>, about: &str) {
+        let by = match by {
+            Some(author) => format!("a commit by {author}"),
+            None => format!("source {source}"),
+        };
+        let short = |text: &str| line(text).chars().take(TEXT_MAX).collect::<String>();
+        let (subject, step) = (source.to_string(), "adopted".to_owned());
+        let entry =
+            AuditEntry { by: short(&by), subject, step, about: short(about), ..AuditEntry::default() };
+        let log = self.clone();
+        let added = tokio::task::spawn_blocking(move || log.add(entry)).await;
+        if let Err(error) = added.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            tracing::error!(%error, "the audit log lacks that a revision of {source} was adopted");
+        }
     }
 
     /// Notes the head in the timeline every hour. Never ends.

@@ -35,12 +35,13 @@ mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::audit::AuditLog;
 use super::keeper::Keeper;
 use super::now;
 use super::written::WrittenFiles;
@@ -111,6 +112,10 @@ pub struct Reconciler {
     degraded: Mutex<BTreeMap<Name, Lack>>,
     /// The daemon's state directory.
     state: PathBuf,
+    /// By source, the last commit that was read and its author.
+    authors: Mutex<BTreeMap<Name, (Arc<str>, Arc<str>)>>,
+    /// Where adoptions are entered.
+    audit: OnceLock<AuditLog>,
 }
 
 /// Sources that a verb wrote to: their next report may be older than what is served.
@@ -224,6 +229,22 @@ impl Reconciler {
             written: Arc::default(),
             tries: Mutex::default(),
             degraded: Mutex::default(),
+            authors: Mutex::default(),
+            audit: OnceLock::new(),
+        }
+    }
+
+    /// From now on adoptions are entered here.
+    pub(super) fn audited_by(&self, audit: AuditLog) {
+        let _ = self.audit.set(audit);
+    }
+
+    /// Remembers who wrote what a source holds now.
+    pub(super) fn note_author(&self, name: &Name, snapshot: &Snapshot) {
+        let mut authors = lock(&self.authors);
+        match &snapshot.author {
+            Some(author) => drop(authors.insert(name.clone(), (snapshot.revision.clone(), author.clone()))),
+            None => drop(authors.remove(name)),
         }
     }
 
@@ -318,6 +339,7 @@ impl Reconciler {
                     }
                 };
                 self.warn_of(name, &snapshot);
+                self.note_author(name, &snapshot);
                 self.consider(name, read_of(&snapshot), Consent::default()).await;
             }
             Update::Failed(error) => {

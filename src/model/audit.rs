@@ -20,10 +20,12 @@ pub struct AuditEntry {
     pub sequence: u64,
     /// RFC 3339.
     pub at: String,
-    /// Who it was: `user 1000 (editor)`, `token start (admin)`, `a webhook`, `nobody known`.
+    /// Who it was: `user 1000 (editor)`, `token start (admin)`, `a webhook`, `nobody known`; of what was adopted out of a
+    /// source, `a commit by NAME <ADDRESS>` or `source NAME`.
     pub by: String,
     /// `begun`, before a change is tried; `ended`, with its status; `refused`, where the caller may not ask for it;
-    /// `lost`, where entries could not be written; `damaged`, where one can't be read any more.
+    /// `lost`, where entries could not be written; `damaged`, where one can't be read any more; `adopted`, where a
+    /// revision of a source was; `cut`, where a change has no end, or an entry was half written when the daemon ended.
     pub step: String,
     pub method: String,
     /// As the contract has it: `/v1/leases/{address}`. Empty where there is no such route.

@@ -13,6 +13,8 @@ use crate::model::{MANIFEST_MAX_BYTES, printable};
 pub struct Snapshot {
     /// `main@sha1:…` for git, `dir@sha256:…` (over sorted paths and bytes) for a directory.
     pub revision: Arc<str>,
+    /// `NAME <ADDRESS>` of the author of the commit, as the commit has it; `None` for a directory.
+    pub author: Option<Arc<str>>,
     /// By path relative to the inventory's root, `/` between parts.
     pub files: BTreeMap<Arc<str>, Body>,
     /// What is no part of the revision though it lies in its place.

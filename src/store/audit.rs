@@ -1,15 +1,17 @@
 //! The audit log: lines of JSON in files of the state directory's folder `audit`, each named by the first entry in it.
-//! An entry is on disk when [`Audit::add`] returns. The oldest files are dropped; the first entry that is left holds the
+//! An entry is on disk when [`Audit::add`] returns; entries that come while the disk is waited for are written together
+//! then, with one wait for all of them. The oldest files are dropped; the first entry that is left holds the
 //! digest of the one before it.
 //!
-//! A line without an end was being written when the daemon ended: nobody had an answer for it, and it is cut off. A
-//! whole line that can't be read stays, as what it is: a gap that a check of the chain finds.
+//! A line without an end was being written when the daemon ended: nobody had an answer for it, and it is cut off, which
+//! the next daemon enters ([`Audit::take_cut`]), as it does of each change that has no end. A whole line that can't be read stays, as what it is: a gap that a check of the chain finds.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::directory;
@@ -21,15 +23,41 @@ pub(super) const FOLDER: &str = "audit";
 const FILE_MAX: u64 = if cfg!(test) { 8 << 10 } else { 4 << 20 };
 /// How many files are kept: about 150,000 entries.
 const FILES_MAX: usize = 16;
+/// Entries that are written together at most.
+const TOGETHER: usize = 256;
+/// Changes without an end that are entered at most.
+const CUT_MAX: usize = 256;
 
 /// The log, open.
 #[derive(Debug)]
 pub struct Audit {
     folder: PathBuf,
+    queue: Mutex<Queue>,
+    /// Somebody has written.
+    written: Condvar,
+    /// Held by whoever writes.
     inner: Mutex<Inner>,
     /// Not behind `inner`, which is held while the disk is waited for.
     shown: Mutex<AuditStatus>,
 }
+
+/// Entries that wait to be written, the oldest first.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Waiting>,
+    /// Whether one of the callers writes, for all of them.
+    is_writing: bool,
+}
+
+/// An entry that is to be written, and the place for what became of it.
+#[derive(Debug)]
+struct Waiting {
+    entry: AuditEntry,
+    outcome: Outcome,
+}
+
+/// The number of an entry, or why it was not written.
+type Outcome = Arc<OnceLock<Result<u64, (io::ErrorKind, String)>>>;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -40,6 +68,11 @@ struct Inner {
     is_read: bool,
     /// Entries that could not be written and were not made up for by one that says so.
     lost: u64,
+    /// What the end of an earlier daemon cut off, as entries that say so.
+    cut: Vec<AuditEntry>,
+    /// How often the disk was waited for.
+    #[cfg(test)]
+    waits: u64,
 }
 
 /// How the log stands.
@@ -54,14 +87,30 @@ pub struct AuditStatus {
     pub writes_since: Option<Instant>,
 }
 
+/// The turn of the caller that writes; it ends also where that panics.
+struct Turn<'a>(&'a Audit);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.queue().is_writing = false;
+        self.0.written.notify_all();
+    }
+}
+
 impl Audit {
     /// The log of a state directory. Where it can't be read, that is tried again with the next entry.
     pub fn open(state: &Path) -> Audit {
         let folder = state.join(FOLDER);
         let mut inner = Inner::default();
-        let trouble = inner.read(&folder).err().map(|error| error.to_string());
+        let trouble = inner.open(&folder).err().map(|error| error.to_string());
         let shown = AuditStatus { head: inner.head.clone(), trouble, ..AuditStatus::default() };
-        Audit { folder, inner: Mutex::new(inner), shown: Mutex::new(shown) }
+        let (inner, shown) = (Mutex::new(inner), Mutex::new(shown));
+        Audit { folder, queue: Mutex::default(), written: Condvar::new(), inner, shown }
+    }
+
+    /// What the end of the daemon before this one cut off, once: entries to be added that say so.
+    pub fn take_cut(&self) -> Vec<AuditEntry> {
+        std::mem::take(&mut self.inner().cut)
     }
 
     /// Adds an entry as the last one; its number. It waits for the disk.
@@ -70,9 +119,38 @@ impl Audit {
     ///
     /// It could not be written. The next entry that can be is preceded by one that says how many were lost.
     pub fn add(&self, entry: AuditEntry) -> io::Result<u64> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = Outcome::default();
+        let mut queue = self.queue();
+        queue.waiting.push(Waiting { entry, outcome: outcome.clone() });
+        loop {
+            // Another caller may have written this one too.
+            if let Some(outcome) = outcome.get() {
+                return outcome.clone().map_err(|(kind, why)| io::Error::new(kind, why));
+            }
+            if std::mem::replace(&mut queue.is_writing, true) {
+                queue = self.written.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let turn = Turn(self);
+            let count = queue.waiting.len().min(TOGETHER);
+            let batch: Vec<Waiting> = queue.waiting.drain(..count).collect();
+            drop(queue);
+            if batch.is_empty() {
+                return Err(io::Error::other("whoever was to write it came to an end"));
+            }
+            self.write(&mut self.inner(), batch);
+            drop(turn);
+            queue = self.queue();
+        }
+    }
+
+    /// Writes entries with one wait for the disk, and says to each what became of it.
+    fn write(&self, inner: &mut Inner, batch: Vec<Waiting>) {
         self.shown().writes_since = Some(Instant::now());
-        let added = inner.add(&self.folder, entry);
+        let count = batch.len() as u64;
+        let (entries, outcomes): (Vec<AuditEntry>, Vec<Outcome>) =
+            batch.into_iter().map(|Waiting { entry, outcome }| (entry, outcome)).unzip();
+        let added = inner.add(&self.folder, entries);
         let mut shown = self.shown();
         shown.writes_since = None;
         shown.trouble = added.as_ref().err().map(ToString::to_string);
@@ -81,10 +159,17 @@ impl Audit {
             Err(_) => {
                 // What is there now is looked at again.
                 (inner.open, inner.is_read) = (None, false);
-                (inner.lost, shown.lost) = (inner.lost + 1, shown.lost + 1);
+                (inner.lost, shown.lost) = (inner.lost + count, shown.lost + count);
             }
         }
-        added
+        drop(shown);
+        for (place, outcome) in (0..).zip(outcomes) {
+            let result = match &added {
+                Ok(first) => Ok(first + place),
+                Err(error) => Err((error.kind(), error.to_string())),
+            };
+            let _ = outcome.set(result);
+        }
     }
 
     pub fn status(&self) -> AuditStatus {
@@ -130,30 +215,88 @@ impl Audit {
         Ok(all)
     }
 
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn shown(&self) -> MutexGuard<'_, AuditStatus> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    fn add(&mut self, folder: &Path, entry: AuditEntry) -> io::Result<u64> {
+    /// Adds entries; the number of the first.
+    fn add(&mut self, folder: &Path, mut entries: Vec<AuditEntry>) -> io::Result<u64> {
         if !self.is_read {
             self.read(folder)?;
         }
-        if self.lost > 0 {
+        let gap = entries.first().filter(|_| self.lost > 0).map(|entry| {
             let about = format!("{} entries before this one could not be written", self.lost);
             let (at, serial) = (entry.at.clone(), entry.serial);
             let by = "the daemon".to_owned();
-            let gap = AuditEntry { at, by, serial, about, step: "lost".into(), ..AuditEntry::default() };
-            self.append(folder, gap)?;
-            self.lost = 0;
+            AuditEntry { at, by, serial, about, step: "lost".into(), ..AuditEntry::default() }
+        });
+        let first = self.head.sequence + 1 + u64::from(gap.is_some());
+        if let Some(gap) = gap {
+            entries.insert(0, gap);
         }
-        self.append(folder, entry)
+        self.append(folder, entries)?;
+        self.lost = 0;
+        Ok(first)
     }
 
-    /// Finds the last entry, and cuts off what was not written to its end.
-    fn read(&mut self, folder: &Path) -> io::Result<()> {
+    /// Reads the log of an earlier daemon, and finds out what its end cut off.
+    fn open(&mut self, folder: &Path) -> io::Result<()> {
+        let cut = self.read(folder)?;
+        let by = "the daemon".to_owned();
+        if cut > 0 {
+            let about =
+                format!("{cut} bytes of an entry that was being written when the daemon ended were cut off");
+            self.cut.push(AuditEntry { by, step: "cut".into(), about, ..AuditEntry::default() });
+        }
+        // A change that has no end lies near the end: no request takes as long as a whole file.
+        let files = match files(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        let mut begun = BTreeMap::new();
+        for (_, path) in files.iter().rev().take(2).rev() {
+            for line in std::fs::read(path)?.split_inclusive(|byte| *byte == b'\n') {
+                let Some(entry) = entry_of(line) else { continue };
+                match entry.begun {
+                    Some(number) => drop(begun.remove(&number)),
+                    None if entry.step == "begun" => drop(begun.insert(entry.sequence, entry)),
+                    None => {}
+                }
+            }
+        }
+        self.cut.extend(begun.into_iter().rev().take(CUT_MAX).rev().map(|(number, entry)| {
+            let AuditEntry { by, method, route, subject, .. } = entry;
+            let about =
+                "it has no end: the daemon ended, or its caller left, meanwhile; look whether it was made";
+            let (step, about) = ("cut".to_owned(), about.to_owned());
+            AuditEntry {
+                by,
+                step,
+                method,
+                route,
+                subject,
+                about,
+                begun: Some(number),
+                ..AuditEntry::default()
+            }
+        }));
+        Ok(())
+    }
+
+    /// Finds the last entry, and cuts off what was not written to its end: how many bytes.
+    fn read(&mut self, folder: &Path) -> io::Result<usize> {
         self.head = AuditHead::default();
+        let mut cut = 0;
         let files = match files(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             found => found?,
@@ -165,6 +308,7 @@ impl Inner {
                 let file = File::options().write(true).open(path)?;
                 file.set_len(whole as u64)?;
                 file.sync_all()?;
+                cut = bytes.len() - whole;
             }
             let lines: Vec<&[u8]> = bytes[..whole].split_inclusive(|byte| *byte == b'\n').collect();
             if let Some(at) = lines.iter().rposition(|line| entry_of(line).is_some()) {
@@ -181,25 +325,37 @@ impl Inner {
             }
         }
         self.is_read = true;
-        Ok(())
+        Ok(cut)
     }
 
-    fn append(&mut self, folder: &Path, entry: AuditEntry) -> io::Result<u64> {
-        let entry = entry.after(&self.head);
-        let line = entry.line() + "\n";
-        let (mut file, length) = match self.open.take().filter(|(_, length)| *length < FILE_MAX) {
+    fn append(&mut self, folder: &Path, entries: Vec<AuditEntry>) -> io::Result<()> {
+        // What is written to a file that somebody removed is nowhere.
+        let is_there = |file: &File| file.metadata().is_ok_and(|metadata| metadata.nlink() > 0);
+        let open = self.open.take().filter(|(file, length)| *length < FILE_MAX && is_there(file));
+        let (mut file, length) = match open {
             Some(open) => open,
-            None => newest(folder, entry.sequence)?,
+            None => newest(folder, self.head.sequence + 1)?,
         };
-        let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
+        let (mut head, mut lines) = (self.head.clone(), String::new());
+        for entry in entries {
+            let entry = entry.after(&head);
+            head = entry.head();
+            lines += &entry.line();
+            lines.push('\n');
+        }
+        #[cfg(test)]
+        {
+            self.waits += 1;
+        }
+        let written = file.write_all(lines.as_bytes()).and_then(|()| file.sync_data());
         if let Err(error) = written {
             // Half a line in front of the next entry would make both unreadable; `read` cuts it off as well.
             let _ = file.set_len(length);
             return Err(error);
         }
-        self.head = entry.head();
-        self.open = Some((file, length + line.len() as u64));
-        Ok(entry.sequence)
+        self.head = head;
+        self.open = Some((file, length + lines.len() as u64));
+        Ok(())
     }
 }
 
@@ -288,6 +444,88 @@ mod tests {
             assert_eq!(audit.add(entry("after")).unwrap(), 4);
             assert_eq!(verify(&audit, Some(head.clone())), Ok(4));
             assert_eq!(audit.entries(3).unwrap().len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_was_removed_is_made_again_and_missed() {
+        let state = tempfile::tempdir().unwrap();
+        let audit = Audit::open(state.path());
+        audit.add(entry("1")).unwrap();
+        std::fs::remove_dir_all(state.path().join(FOLDER)).unwrap();
+        assert_eq!(audit.add(entry("2")).unwrap(), 2);
+        assert!(verify(&audit, None).unwrap_err().contains("the files with the first entries are missing"));
+    }
+
+    #[test]
+    fn what_an_end_cut_off_is_said_by_the_next_daemon_and_only_once() {
+        let state = tempfile::tempdir().unwrap();
+        let audit = Audit::open(state.path());
+        assert_eq!(audit.take_cut(), []);
+        let begun =
+            |subject: &str| AuditEntry { step: "begun".into(), subject: subject.into(), ..entry("x") };
+        let first = audit.add(begun("/v1/one")).unwrap();
+        let second = audit.add(begun("/v1/two")).unwrap();
+        audit.add(AuditEntry { step: "ended".into(), begun: Some(first), ..entry("x") }).unwrap();
+        let path = only_file(state.path());
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole, &b"{\"about\":"[..]].concat()).unwrap();
+        let audit = Audit::open(state.path());
+        let cut = audit.take_cut();
+        assert_eq!((cut.len(), audit.take_cut().len()), (2, 0));
+        assert!(cut[0].about.starts_with("9 bytes of an entry"), "{cut:?}");
+        assert_eq!((cut[1].begun, cut[1].subject.as_str()), (Some(second), "/v1/two"));
+        for entry in cut {
+            audit.add(entry).unwrap();
+        }
+        assert_eq!(verify(&audit, None), Ok(5));
+        assert_eq!(Audit::open(state.path()).take_cut(), []);
+    }
+
+    #[test]
+    fn entries_that_come_while_the_disk_is_waited_for_are_written_together() {
+        const CALLERS: usize = 40;
+        let state = tempfile::tempdir().unwrap();
+        let audit = Audit::open(state.path());
+        std::thread::scope(|scope| {
+            let writing = audit.inner();
+            let adding = || audit.add(entry("x")).unwrap();
+            let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(adding)).collect();
+            let deadline = Instant::now() + std::time::Duration::from_secs(20);
+            // The first one writes its own.
+            while audit.queue().waiting.len() < CALLERS - 1 {
+                assert!(Instant::now() < deadline);
+                std::thread::yield_now();
+            }
+            drop(writing);
+            let mut numbers: Vec<u64> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+            numbers.sort_unstable();
+            assert_eq!(numbers, (1..=CALLERS as u64).collect::<Vec<_>>());
+        });
+        assert_eq!(audit.inner().waits, 2);
+        assert_eq!(verify(&audit, None), Ok(CALLERS as u64));
+    }
+
+    /// `cargo test --release --lib -- --ignored how_many_entries --nocapture`, with `TMPDIR` on the disk of interest.
+    #[test]
+    #[ignore = "a measurement"]
+    fn how_many_entries_a_second() {
+        for callers in [1, 8, 64] {
+            let state = tempfile::tempdir().unwrap();
+            let audit = Audit::open(state.path());
+            let (start, each) = (Instant::now(), 2_000 / callers);
+            std::thread::scope(|scope| {
+                for _ in 0..callers {
+                    scope.spawn(|| (0..each).for_each(|_| assert!(audit.add(entry("x")).is_ok())));
+                }
+            });
+            let (seconds, waits) = (start.elapsed().as_secs_f64(), audit.inner().waits);
+            let entries = (callers * each) as f64;
+            println!(
+                "{callers} callers: {:.0} entries/s, {:.1} a wait",
+                entries / seconds,
+                entries / waits as f64
+            );
         }
     }
 

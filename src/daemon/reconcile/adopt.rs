@@ -108,7 +108,9 @@ impl Reconciler {
         }
         match self.keeper.adopt(ready.clone().proposal(Some(whole.clone()), consent)).await {
             Ok(Adopted::Applied(plan)) => {
-                self.tell(name, format!("{revision} is live: {}", plan::report::summary(&plan)));
+                let text = format!("{revision} is live: {}", plan::report::summary(&plan));
+                self.enter(name, &revision, &text).await;
+                self.tell(name, text);
                 self.adopted(name, source, whole).await;
                 return true;
             }
@@ -120,6 +122,13 @@ impl Reconciler {
             Err(error) => self.not_stored(name, &revision, &error),
         }
         false
+    }
+
+    /// Enters in the audit log what was adopted, with the author of its commit.
+    async fn enter(&self, name: &Name, revision: &str, text: &str) {
+        let Some(audit) = self.audit.get() else { return };
+        let author = lock(&self.authors).get(name).filter(|(read, _)| **read == *revision).cloned();
+        audit.adopted(name, author.as_ref().map(|(_, author)| &**author), text).await;
     }
 
     /// Something of a source is live, as part of `whole`.

@@ -80,10 +80,12 @@ impl Base {
         let webhooks = Webhooks::open(&config.webhooks, &saved.notes)?;
         let (keeper, thread) = Keeper::spawn(store, saved, server(&config, &follower));
         let audit = AuditLog::new(Audit::open(&config.state.directory), keeper.clone());
+        audit.enter_cut();
         let noting = keeper.clone();
         let board = StatusBoard::new(move |event| noting.note(event));
         let watches = watches(&config, &follower, &keeper);
         let reconciler = Arc::new(reconciler(&config, &keeper, control));
+        reconciler.audited_by(audit.clone());
         let (hooks, files) = (Arc::default(), Files::new());
         let heartbeat = Heartbeat::default();
         let base = Base {

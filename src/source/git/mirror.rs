@@ -164,7 +164,8 @@ impl Mirror {
         };
         reader.folder(&tree, "", 0)?;
         let Reader { files, left_out, .. } = reader;
-        Ok(Some(Reading { snapshot: Snapshot { revision, files, left_out }, tree: id }))
+        let author = Some(found.author().to_string().into());
+        Ok(Some(Reading { snapshot: Snapshot { revision, author, files, left_out }, tree: id }))
     }
 }
 
