@@ -105,7 +105,7 @@ pub struct Reconciler {
     /// What is served, as files.
     served: Mutex<Option<refresh::Served>>,
     /// Files of that, as people wrote them.
-    written: Arc<Mutex<WrittenFiles>>,
+    written: Arc<WrittenFiles>,
     /// By source, what was found outside it when its last revision was tried.
     tries: Mutex<BTreeMap<Name, Try>>,
     /// Sources of which something that is served is missing.

@@ -36,7 +36,7 @@ impl Reconciler {
         let Some(served) = lock(&self.served).clone() else { return Written::default() };
         let (files, name, origin) = (self.written.clone(), name.clone(), origin.clone());
         // A large file takes a while: off the serving threads.
-        let read = move || lock(&files).of(&served.revision, kind, &name, &origin);
+        let read = move || files.of(&served.revision, kind, &name, &origin);
         tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
 
