@@ -164,41 +164,42 @@ impl Wanted {
         };
         let (found, more) = self.sorted(fitting, field, *descending, limit);
         let next = found.last().filter(|_| more).map(|(place, _)| place.clone());
-        (found.into_iter().map(|(_, row)| row).collect(), next)
+        (found.into_iter().map(|(_, row)| *row).collect(), next)
     }
 
-    /// The first rows of another order than by key, and whether there are more: no more of them are kept at any time.
+    /// The first rows of another order than by key, and whether there are more: no more than twice as many are kept at any time.
     fn sorted<T: Row>(
         &self,
         rows: impl Iterator<Item = T>,
         field: &str,
         descending: bool,
         limit: usize,
-    ) -> (Vec<(Place, T)>, bool) {
-        let mut first: BTreeMap<(Place, usize), T> = BTreeMap::new();
-        let mut more = false;
-        for (number, row) in rows.enumerate() {
-            let value = pick::one(&row, field);
-            let place = (order(&value), row.key());
+    ) -> (Vec<(Place, Box<T>)>, bool) {
+        let order_of = |(one, _): &(Place, Box<T>), (other, _): &(Place, Box<T>)| match descending {
+            true => other.cmp(one),
+            false => one.cmp(other),
+        };
+        let (mut first, mut more): (Vec<(Place, Box<T>)>, bool) = (Vec::new(), false);
+        for row in rows {
+            let place = (order(&pick::one(&row, field)), row.key());
             let is_later = match &self.after {
                 None => true,
                 Some(after) if descending => place < *after,
                 Some(after) => place > *after,
             };
             if is_later {
-                first.insert((place, number), row);
+                first.push((place, Box::new(row)));
             }
-            if first.len() > limit {
+            if first.len() / 2 > limit {
+                first.select_nth_unstable_by(limit, order_of);
+                first.truncate(limit);
                 more = true;
-                if descending {
-                    first.pop_first()
-                } else {
-                    first.pop_last()
-                };
             }
         }
-        let first = first.into_iter().map(|((place, _), row)| (place, row));
-        (if descending { first.rev().collect() } else { first.collect() }, more)
+        first.sort_by(order_of);
+        more |= first.len() > limit;
+        first.truncate(limit);
+        (first, more)
     }
 
     fn takes(&self, row: &impl Row) -> bool {
