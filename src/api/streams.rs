@@ -10,6 +10,9 @@ use crate::state::Event;
 
 /// Streams at once, where the limit of open files allows as many.
 pub const MAX: usize = 16_384;
+/// Files and sockets that are left to everything else, where there are so many: machines alone may have 8,192
+/// connections at once (`daemon::http`).
+const OTHERS: u64 = 9_216;
 /// Events whose text is kept: watchers that are further behind make theirs anew.
 const FRAMES: usize = 1_024;
 
@@ -30,10 +33,14 @@ struct Frames {
 }
 
 impl Streams {
-    /// As many as a process can hold that may have so many files and sockets open; machines need the other half.
+    /// As many as a process can hold that may have so many files and sockets open, and leaves enough to machines.
     pub fn of_files(open_files: u64) -> Streams {
-        let half = usize::try_from(open_files / 2).unwrap_or(MAX);
-        Streams { max: half.min(MAX), open: Mutex::default(), frames: Mutex::default() }
+        let rest = open_files.saturating_sub(OTHERS).max(open_files / 4);
+        Streams {
+            max: usize::try_from(rest).unwrap_or(MAX).min(MAX),
+            open: Mutex::default(),
+            frames: Mutex::default(),
+        }
     }
 
     /// How many there may be at once.
@@ -43,7 +50,7 @@ impl Streams {
 
     /// How many of them one caller may have: there is room for others.
     pub fn caller_max(&self) -> usize {
-        self.max - self.max * 3 / 8
+        self.max - self.max / 16
     }
 
     /// A place for one more stream of a caller, until it is dropped; the error says why there is none.
@@ -120,10 +127,10 @@ mod tests {
 
     #[test]
     fn one_caller_leaves_room_for_others() {
-        let streams = Arc::new(Streams::of_files(32));
-        let mut places: Vec<Place> = (0..10).map(|_| streams.enter("one").unwrap()).collect();
-        assert!(streams.enter("one").unwrap_err().contains("one watches 10 times already"));
-        places.extend((0..6).map(|_| streams.enter("two").unwrap()));
+        let streams = Arc::new(Streams::of_files(64));
+        let mut places: Vec<Place> = (0..15).map(|_| streams.enter("one").unwrap()).collect();
+        assert!(streams.enter("one").unwrap_err().contains("one watches 15 times already"));
+        places.push(streams.enter("two").unwrap());
         assert!(streams.enter("three").unwrap_err().contains("16 clients watch already"));
         places.remove(0);
         streams.enter("one").unwrap();
@@ -131,6 +138,8 @@ mod tests {
         assert!(lock(&streams.open).is_empty());
         assert_eq!(Streams::of_files(1 << 20).max(), MAX);
         assert!(Streams::of_files(1 << 20).caller_max() >= 10_000);
+        assert!(Streams::of_files(20_000).caller_max() >= 10_000);
+        assert_eq!(Streams::of_files(1_024).max(), 256);
     }
 
     #[test]
