@@ -258,3 +258,28 @@ fn the_template_of_user_data_is_checked() {
     let odd = load_text(&(web("web", 1) + "vars = { motd = 5 }\n"));
     assert!(odd.report().to_string().contains("`motd` must be text"), "{}", odd.report());
 }
+
+#[test]
+fn plans_and_explanations_show_it() {
+    let mut site = Site::new(&web("web", 1));
+    site.install("web");
+    let deployment = site.0.desired().deployments["web"].clone();
+    let served = voldemort::walk::served::served(&site.0, &deployment, Time(3));
+    let of = |name: &str| served.iter().find(|(title, _)| title == name).map(|(_, text)| text.as_str());
+    assert_eq!(of("nocloud/user-data"), Some("#cloud-config\nfinal_message: \"hello\"\n"));
+    assert!(of("nocloud/meta-data").is_some_and(|text| text.contains("local-hostname: \"web\"")));
+    // Who reads a plan does not get at the files.
+    assert!(of("preseed.cfg").is_some_and(|text| text.contains("/nocloud/web/TOKEN/")), "{served:?}");
+    let why = voldemort::api::resource::why::why(&site.0, "web", &[]).unwrap();
+    let offer = why.offers.iter().find(|offer| offer.what == "metadata").unwrap();
+    assert!(offer.value.contains("nocloud/user-data") && offer.value.contains("(running)"), "{offer:?}");
+    assert!(offer.origin.as_deref().is_some_and(|origin| origin.starts_with("a.toml:")), "{offer:?}");
+}
+
+#[test]
+fn the_example_passes_the_check() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/metadata");
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+    let loaded = voldemort::cli::check::check(&root, &Shelf::new(Vec::new(), None), &options).unwrap();
+    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
+}
