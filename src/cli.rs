@@ -11,6 +11,8 @@ pub mod exit;
 pub mod explain;
 pub mod init;
 pub mod iso;
+pub mod live;
+pub mod man;
 pub mod plan;
 pub mod remote;
 pub mod render;
@@ -27,7 +29,7 @@ pub mod why;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
 
@@ -75,11 +77,16 @@ pub enum Command {
     Explain(explain::Arguments),
     /// Writes the completions of a shell
     Completions(completions::Arguments),
+    /// Writes the manual pages of voldemort and voldemortctl
+    Man(man::Arguments),
 }
 
 /// Runs one command line.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let line: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(exit) = live::complete(Arguments::command, &line) {
+        return exit;
+    }
     let command = match Arguments::try_parse_from(&line) {
         Ok(arguments) => arguments.command,
         Err(error) => return exit::usage(&error, &line),
@@ -102,5 +109,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Schema(arguments) => schema::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }

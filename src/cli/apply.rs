@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::exit::{print, talk};
+use super::live::{Names, names};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
 use super::{Exit, exit, tree};
@@ -22,7 +23,7 @@ pub struct Arguments {
     #[arg(default_value = ".", value_name = "DIR|PLAN")]
     what: PathBuf,
     /// Which source of the daemon the inventory is, if it follows several
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = names(Names::Sources))]
     source: Option<String>,
     /// With this environment laid over the inventory; the daemon's own if absent
     #[arg(long, value_name = "NAME")]
@@ -151,9 +152,11 @@ fn stale(arguments: &Arguments, tree: &Tree, ticket: &Ticket) -> Option<Outcome>
 
 /// Reports the outcome, and gives the exit code.
 pub fn finish(outcome: &Outcome, json: bool) -> Exit {
-    if json {
-        exit::print_json(outcome);
-    }
+    let printed = if json { exit::print_json(outcome) } else { Exit::Done };
+    said(outcome).and(printed)
+}
+
+fn said(outcome: &Outcome) -> Exit {
     match outcome {
         Outcome::Applied { plan } => {
             talk(&format!("applied: {} is live", plan.to));

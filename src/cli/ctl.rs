@@ -15,16 +15,17 @@ mod output;
 mod release;
 mod resource;
 mod serve_dhcp;
+mod several;
 mod table;
 mod token;
 mod wait;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use super::remote::Remote;
-use super::{Exit, exit};
+use super::{Exit, exit, live};
 
 /// Shows the state of a running voldemort daemon, changes what it deploys, and orders what happens to
 /// revisions
@@ -68,6 +69,9 @@ enum Command {
 /// Runs one command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(exit) = live::complete(Ctl::command, &arguments) {
+        return exit;
+    }
     if let Some(error) = resource::blank_in_path(&arguments) {
         return exit::usage(&error, &arguments);
     }

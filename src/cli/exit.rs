@@ -35,6 +35,11 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The outcome of a command that did its work so, and then printed what became of it.
+    pub fn and(self, printed: Exit) -> Exit {
+        if self == Exit::Done { printed } else { self }
+    }
+
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
@@ -59,17 +64,23 @@ impl From<Exit> for ExitCode {
 /// Prints clap's message about a command line: help and version to stdout, mistakes to stderr, and to
 /// stdout as JSON if the line asks for JSON.
 pub fn usage(error: &clap::Error, arguments: &[OsString]) -> Exit {
-    // A closed pipe is no error.
-    let _ = error.print();
+    let printed = error.print();
     if !error.use_stderr() {
-        return Exit::Done;
+        return match printed {
+            // A closed pipe is no error.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                talk(&format!("can't write to stdout: {error}"));
+                Exit::Failed
+            }
+            _ => Exit::Done,
+        };
     }
     // A program that asked for JSON reads nothing else.
     if asks_json(arguments) {
         let words = error.render().to_string();
         let first = words.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
         let line = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        print_failure(&line);
+        let _ = print_failure(&line);
     }
     Exit::Usage
 }
@@ -89,7 +100,7 @@ fn asks_json(arguments: &[OsString]) -> bool {
 /// Prints why a command failed, on stdout as JSON if JSON was asked for.
 pub fn failed(why: &str, json: bool) -> Exit {
     if json {
-        print_failure(why);
+        let _ = print_failure(why);
     }
     talk(why);
     Exit::Failed
@@ -105,6 +116,7 @@ pub fn print_failure(why: &str) -> Exit {
 }
 
 /// Writes a command's result to stdout as JSON.
+#[must_use = "a full disk is a failure of the command"]
 pub fn print_json(value: &impl Serialize) -> Exit {
     match serde_json::to_string_pretty(value) {
         Ok(text) => print(&printable::json(&format!("{text}\n"))),
@@ -128,20 +140,25 @@ pub fn talk(text: &str) {
 }
 
 /// Writes a command's result to stdout.
+#[must_use = "a full disk is a failure of the command"]
 pub fn print(text: &str) -> Exit {
-    match put(text) {
-        // A reader that needs no more closes the pipe.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            say(format!("voldemort: can't write to stdout: {error}"));
-            Exit::Failed
-        }
-        _ => Exit::Done,
-    }
+    write(text).err().unwrap_or(Exit::Done)
 }
 
-/// Writes a part of an endless output to stdout; false if the reader is gone.
-pub fn write(text: &str) -> bool {
-    put(text).is_ok()
+/// Writes a part of an endless output to stdout.
+///
+/// # Errors
+/// No more can be written, and the command ends with this: as done where the reader of the pipe needs no more, as
+/// failed where the disk is full.
+pub fn write(text: &str) -> Result<(), Exit> {
+    match put(text) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Exit::Done),
+        Err(error) => {
+            talk(&format!("can't write to stdout: {error}"));
+            Err(Exit::Failed)
+        }
+    }
 }
 
 fn put(text: &str) -> std::io::Result<()> {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::exit::{print, talk};
+use super::live::{Names, names};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
 use super::{Exit, exit, tree};
@@ -32,7 +33,7 @@ pub struct Arguments {
     #[command(flatten)]
     part: Part,
     /// Which source of the daemon the inventory is, if it follows several
-    #[arg(long, value_name = "NAME", conflicts_with = "against")]
+    #[arg(long, value_name = "NAME", conflicts_with = "against", add = names(Names::Sources))]
     source: Option<String>,
     /// With this environment laid over the inventory; the daemon's own if absent
     #[arg(long, value_name = "NAME")]

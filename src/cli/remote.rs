@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::context::Contexts;
+use super::live::{Names, names};
 use super::{Exit, exit};
 use crate::api::Client;
 use crate::api::client::{Address, ClientError, Origin, Trust};
@@ -21,7 +22,7 @@ pub struct Remote {
     #[arg(long, global = true, value_name = "ADDRESS")]
     server: Option<String>,
     /// The daemon of this context (see `voldemortctl context`); without it VOLDEMORT_CONTEXT, then the current one
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", add = names(Names::Contexts))]
     context: Option<String>,
     /// A file with the token for host:port; without it that of the context, then VOLDEMORT_TOKEN, then what a
     /// daemon of this user left on this host
@@ -40,6 +41,17 @@ enum Chosen {
 }
 
 impl Remote {
+    /// What a command line says that is not finished.
+    pub(super) fn of_line(line: &[String]) -> Remote {
+        let of = |flag: &str| {
+            let joined = |word: &String| word.strip_prefix(flag)?.strip_prefix('=').map(str::to_owned);
+            let apart = |pair: &[String]| (pair[0] == flag).then(|| pair[1].clone());
+            line.iter().find_map(joined).or_else(|| line.windows(2).find_map(apart))
+        };
+        let token_file = of("--token-file").map(PathBuf::from);
+        Remote { server: of("--server"), context: of("--context"), token_file }
+    }
+
     /// Runs one exchange with the daemon.
     pub fn block_on<T>(
         &self,
@@ -192,10 +204,10 @@ fn left_token(address: &str) -> Result<String, String> {
 #[derive(Args, Clone, Debug)]
 pub struct Part {
     /// Only this deployment or machine, by name or pattern (web-*); may be given several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = names(Names::Subjects))]
     target: Vec<String>,
     /// All but this deployment or machine, by name or pattern; may be given several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = names(Names::Subjects))]
     exclude: Vec<String>,
 }
 

@@ -100,7 +100,7 @@ pub fn read(directory: &Path, environment: Option<&str>, json: bool) -> Result<L
     if loaded.errors() > 0 {
         let report = loaded.report();
         if json {
-            exit::print_failure(&format!("the inventory has errors\n{report}"));
+            let _ = exit::print_failure(&format!("the inventory has errors\n{report}"));
         }
         say(report);
         return Err(Exit::Failed);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::exit::print;
+use super::live::{Names, names};
 use super::remote::{self, Remote};
 use super::{Exit, exit};
 use crate::api::client::{self, ClientError};
@@ -20,7 +21,7 @@ use crate::state::{Server, State};
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// A hardware address, or the name of a deployment or machine
-    #[arg(value_name = "MAC|NAME")]
+    #[arg(value_name = "MAC|NAME", add = names(Names::Subjects))]
     subject: String,
     /// Show what this inventory would offer; a daemon, if one answers, adds what happened. Without a
     /// directory the daemon shows both, and if none answers the inventory in `.` is used
@@ -150,8 +151,7 @@ fn address(desired: &crate::desired::Desired) -> Ipv4Addr {
 
 fn show(found: &Why, json: bool) -> Exit {
     if json {
-        exit::print_json(found);
-        return Exit::Done;
+        return exit::print_json(found);
     }
     print(&printable::lines(&text(found)))
 }

@@ -32,6 +32,7 @@ mod resources;
 mod restart;
 mod secure;
 mod services;
+mod several;
 mod spine;
 mod state;
 mod storm;

@@ -1,32 +1,35 @@
-//! `voldemortctl adopt`: a machine that has its system already.
+//! `voldemortctl adopt`: machines that have their systems already.
 
 use clap::Args;
 
-use crate::api::resource;
+use super::several::{Asking, Several, counted};
+use crate::api::client::ClientError;
+use crate::api::resource::{self, Deployment};
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, apply, exit};
 use crate::state::Doubts;
 
-/// Record that a deployment's machine is installed already, so that it boots its own disk
+/// Record that deployments' machines are installed already, so that they boot their own disks
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// The deployment
-    #[arg(required_unless_present = "all")]
-    deployment: Option<String>,
+    #[command(flatten)]
+    several: Several,
     /// Every deployment whose installation is doubtful
-    #[arg(long, conflicts_with_all = ["deployment", "reason"])]
+    #[arg(long, conflicts_with_all = ["names", "labels", "having", "reason"])]
     all: bool,
     /// Why, for the timeline
     #[arg(short = 'm', long, value_name = "TEXT")]
     reason: Option<String>,
+    #[command(flatten)]
+    asking: Asking,
     #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
     output: String,
 }
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
-    let Some(deployment) = arguments.deployment.clone() else {
+    if arguments.all {
         let order = resource::Order::KeepSystems(Doubts { all: true, ..Doubts::default() });
         let sent =
             remote.block_on(async |client| client.post::<resource::Outcome>("/v1/orders", &order).await);
@@ -34,19 +37,59 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
             Ok(outcome) => apply::finish(&outcome, json),
             Err(error) => remote::failed(&error, json),
         };
-    };
-    let request = resource::Adopt { deployment, reason: arguments.reason.clone() };
-    let adopted =
-        remote.block_on(async |client| client.post::<resource::Deployment>("/v1/adopt", &request).await);
-    match adopted {
-        Ok(deployment) => {
-            if json {
-                exit::print_json(&deployment);
-            } else {
-                talk(&format!("{} is {}; it {}", deployment.name, deployment.phase, deployment.next_boot));
-            }
-            Exit::Done
-        }
-        Err(error) => remote::failed(&error, json),
     }
+    if let Some(name) = arguments.several.single() {
+        return match adopt(name, arguments, remote) {
+            Ok(deployment) if json => exit::print_json(&deployment),
+            Ok(_) => Exit::Done,
+            Err(error) => remote::failed(&error, json),
+        };
+    }
+    if arguments.several.is_empty() {
+        exit::failed("which deployments? name them, or give a pattern, -l, --where or --all", json);
+        return Exit::Usage;
+    }
+    several(arguments, remote)
+}
+
+fn several(arguments: &Arguments, remote: &Remote) -> Exit {
+    let json = arguments.output == "json";
+    let found = match remote.block_on(async |client| arguments.several.find(&client).await) {
+        Ok(found) => found,
+        Err(error) => return remote::failed(&error, json),
+    };
+    let names: Vec<&str> = found.iter().map(|one| one.name.as_str()).collect();
+    let what = counted(names.iter().copied(), "deployment");
+    let said = format!("recorded as installed, so that their machines boot their own disks: {what}");
+    if let Err(no) = arguments.asking.agree(&said, &names.len().to_string()) {
+        return no;
+    }
+    let (mut adopted, mut failed) = (Vec::new(), None);
+    for name in &names {
+        match adopt(name, arguments, remote) {
+            Ok(deployment) => adopted.push(deployment),
+            // The others are not worse for it.
+            Err(error @ ClientError::Refused(_)) => {
+                failed = Some(remote::failed(&ClientError::Refused(format!("{name}: {error}")), false));
+            }
+            Err(error) => {
+                failed = Some(remote::failed(&error, false));
+                break;
+            }
+        }
+    }
+    if failed.is_some() {
+        talk(&format!("{} of {} were recorded", adopted.len(), names.len()));
+    }
+    let printed = if json { exit::print_json(&adopted) } else { Exit::Done };
+    failed.unwrap_or(printed)
+}
+
+fn adopt(name: &str, arguments: &Arguments, remote: &Remote) -> Result<Deployment, ClientError> {
+    let request = resource::Adopt { deployment: name.to_owned(), reason: arguments.reason.clone() };
+    let adopted = remote.block_on(async |client| client.post::<Deployment>("/v1/adopt", &request).await)?;
+    if arguments.output != "json" {
+        talk(&format!("{} is {}; it {}", adopted.name, adopted.phase, adopted.next_boot));
+    }
+    Ok(adopted)
 }

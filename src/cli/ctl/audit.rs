@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         return verify(head.clone(), remote);
     }
     match remote.block_on(async |client| show(arguments, &client).await) {
-        Ok(()) => Exit::Done,
+        Ok(end) => end,
         Err(error) => remote::failed(&error, arguments.output == "jsonl"),
     }
 }
@@ -75,9 +75,9 @@ async fn each(client: &Client, after: u64, mut take: impl FnMut(Value) -> bool) 
     Ok(())
 }
 
-async fn show(arguments: &Arguments, client: &Client) -> Result<(), ClientError> {
+async fn show(arguments: &Arguments, client: &Client) -> Result<Exit, ClientError> {
     let since = arguments.since.map(|since| (crate::daemon::now() - since).to_string());
-    let (mut after, mut read) = (0, true);
+    let mut after = 0;
     loop {
         let mut all = Vec::new();
         each(client, after, |row| {
@@ -95,10 +95,12 @@ async fn show(arguments: &Arguments, client: &Client) -> Result<(), ClientError>
                 && by.is_none_or(|by| glob(by, &entry.by) || entry.by.starts_with(&format!("{by} (")))
         };
         for entry in all.iter().filter(is_wanted) {
-            read = read && write(&shown(arguments, entry));
+            if let Err(end) = write(&shown(arguments, entry)) {
+                return Ok(end);
+            }
         }
-        if !arguments.follow || !read {
-            return Ok(());
+        if !arguments.follow {
+            return Ok(Exit::Done);
         }
         tokio::time::sleep(PAUSE).await;
     }

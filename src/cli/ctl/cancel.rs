@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use crate::api::resource::Effect;
+use crate::api::resource::{Effect, Listed};
+use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 
@@ -21,6 +22,7 @@ enum What {
     /// where that is possible, and its result is ignored
     Effect {
         /// The number, as `voldemortctl get effects` shows it
+        #[arg(add = names(Names::Of(Listed::Effects)))]
         id: u64,
     },
 }

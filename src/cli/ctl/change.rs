@@ -4,9 +4,13 @@ use std::io::{IsTerminal, Write};
 
 use clap::Args;
 
-use super::resource::{Changed, Deployment, Gone, New, Resource};
-use crate::api::resource::{EditRequest, Edited, FileChange};
+use super::resource::{Changed, Deployment, Gone, New};
+use super::several::{Asking, Fitting, Several, counted, find, is_pattern};
+use crate::api::client::ClientError;
+use crate::api::resource::edit::ResourceChange;
+use crate::api::resource::{self, EditRequest, Edited, FileChange, Listed, Row};
 use crate::cli::exit::{print, say, talk};
+use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::edit::{Edit, Verb};
@@ -64,13 +68,15 @@ pub(super) struct Adoption {
     installed: bool,
 }
 
-/// Install a deployment's machine again: its data is lost
+/// Install deployments' machines again: their data is lost
+///
+/// Of several all or none are written, in one commit.
 #[derive(Args, Debug)]
 pub(super) struct Redeploy {
-    /// The deployment
-    name: Option<String>,
+    #[command(flatten)]
+    several: Several,
     /// The deployment of the machine with this hardware address
-    #[arg(long, alias = "MAC", conflicts_with = "name")]
+    #[arg(long, alias = "MAC", conflicts_with_all = ["names", "labels", "having"])]
     mac: Option<String>,
     #[command(flatten)]
     how: How,
@@ -88,7 +94,7 @@ pub(super) struct How {
     #[arg(long, global = true, value_name = "NAME <ADDRESS>")]
     author: Option<String>,
     /// Which source of the daemon to write to, if it follows several and none holds it yet
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "NAME", add = names(Names::Sources))]
     source: Option<String>,
     /// Only show the patch and what it would do
     #[arg(long, global = true)]
@@ -103,54 +109,93 @@ pub(super) struct How {
     output: String,
 }
 
-#[derive(Args, Clone, Debug)]
-pub(super) struct Asking {
-    /// Don't ask
-    #[arg(short, long, global = true)]
-    yes: bool,
-}
-
 impl Create {
     pub(super) fn run(&self, remote: &Remote) -> Exit {
-        self.how.send(&self.resource.0.edit(Verb::Create), self.adoption.installed, remote)
+        self.how.send(&[self.resource.0.edit(Verb::Create)], self.adoption.installed, remote)
     }
 }
 
 impl Update {
     pub(super) fn run(&self, remote: &Remote) -> Exit {
-        self.how.send(&self.resource.0.edit(Verb::Update), false, remote)
+        self.how.send(&[self.resource.0.edit(Verb::Update)], false, remote)
     }
 }
 
 impl Deploy {
     pub(super) fn run(&self, remote: &Remote) -> Exit {
-        self.how.send(&self.resource.0.edit(Verb::Deploy), self.adoption.installed, remote)
+        self.how.send(&[self.resource.0.edit(Verb::Deploy)], self.adoption.installed, remote)
     }
 }
 
 impl Delete {
     pub(super) fn run(&self, remote: &Remote) -> Exit {
-        let Gone(resource): &Gone = &self.resource;
-        self.how.ask_and_send(&resource_edit(resource), self.asking.yes, remote)
+        let Gone(resource, names): &Gone = &self.resource;
+        let one = Edit { settings: Vec::new(), ..resource.edit(Verb::Delete) };
+        if names.len() <= 1 && !names.iter().any(|name| is_pattern(name)) {
+            return self.how.ask_and_send(&[one], self.asking.yes, remote);
+        }
+        let names = match found(one.kind, names, remote) {
+            Ok(names) => names,
+            Err(error) => return remote::failed(&error, self.how.json()),
+        };
+        let edits: Vec<Edit> =
+            names.into_iter().map(|name| Edit { name: Some(name), ..one.clone() }).collect();
+        self.how.ask_and_send(&edits, self.asking.yes, remote)
     }
 }
 
-fn resource_edit(resource: &Resource) -> Edit {
-    Edit { settings: Vec::new(), ..resource.edit(Verb::Delete) }
+/// The names that are meant, where some are patterns: of those that the daemon lists.
+fn found(kind: Kind, names: &[String], remote: &Remote) -> Result<Vec<String>, ClientError> {
+    if !names.iter().any(|name| is_pattern(name)) {
+        return Ok(names.to_vec());
+    }
+    let any = Fitting::default();
+    remote.block_on(async |client| {
+        let keys: Vec<String> = match kind {
+            Kind::Deployment => {
+                let rows = find::<resource::Deployment>(Listed::Deployments, names, &any, &client).await?;
+                rows.iter().map(Row::key).collect()
+            }
+            Kind::Machine => {
+                // One that was only seen is in no manifest.
+                let rows = find::<resource::Machine>(Listed::Machines, names, &any, &client).await?;
+                rows.into_iter().filter_map(|machine| machine.name).collect()
+            }
+            Kind::Boot => {
+                let rows = find::<resource::Boot>(Listed::Boots, names, &any, &client).await?;
+                rows.iter().map(Row::key).collect()
+            }
+            _ => {
+                let why =
+                    format!("a pattern goes with deployments, machines and boots: name each {}", kind.name());
+                return Err(ClientError::Refused(why));
+            }
+        };
+        Ok(keys)
+    })
 }
 
 impl Redeploy {
     pub(super) fn run(&self, remote: &Remote) -> Exit {
-        let edit = Edit {
+        let edit = |name: Option<&str>| Edit {
             verb: Verb::Redeploy,
             kind: Kind::Deployment,
-            name: self.name.clone(),
+            name: name.map(str::to_owned),
             mac: self.mac.clone(),
             settings: Vec::new(),
             deployment_type: None,
             if_match: None,
         };
-        self.how.ask_and_send(&edit, self.asking.yes, remote)
+        let several = &self.several;
+        if several.is_empty() || several.single().is_some() {
+            return self.how.ask_and_send(&[edit(several.single())], self.asking.yes, remote);
+        }
+        let found = match remote.block_on(async |client| several.find(&client).await) {
+            Ok(found) => found,
+            Err(error) => return remote::failed(&error, self.how.json()),
+        };
+        let edits: Vec<Edit> = found.iter().map(|one| edit(Some(&one.name))).collect();
+        self.how.ask_and_send(&edits, self.asking.yes, remote)
     }
 }
 
@@ -159,10 +204,14 @@ impl How {
         self.output == "json"
     }
 
-    fn request(&self, edit: &Edit) -> EditRequest {
+    fn request(&self, edits: &[Edit]) -> EditRequest {
+        let (edit, edits) = match edits {
+            [one] => (Some(one.clone()), Vec::new()),
+            several => (None, several.to_vec()),
+        };
         EditRequest {
-            edit: Some(edit.clone()),
-            edits: Vec::new(),
+            edit,
+            edits,
             source: self.source.clone(),
             reason: self.reason.clone(),
             author: Some(self.author.clone().unwrap_or_else(author)),
@@ -172,35 +221,37 @@ impl How {
         }
     }
 
-    fn send(&self, edit: &Edit, installed: bool, remote: &Remote) -> Exit {
-        match post(remote, &EditRequest { installed, ..self.request(edit) }) {
+    fn send(&self, edits: &[Edit], installed: bool, remote: &Remote) -> Exit {
+        match post(remote, &EditRequest { installed, ..self.request(edits) }) {
             Ok(edited) => self.finish(&edited),
             Err(error) => remote::failed(&error, self.json()),
         }
     }
 
     /// A change that removes something is shown and needs consent first.
-    fn ask_and_send(&self, edit: &Edit, yes: bool, remote: &Remote) -> Exit {
+    fn ask_and_send(&self, edits: &[Edit], yes: bool, remote: &Remote) -> Exit {
         if yes || self.dry_run {
-            return self.send(edit, false, remote);
+            return self.send(edits, false, remote);
         }
-        let rehearsal = EditRequest { dry_run: true, ..self.request(edit) };
-        let (change, plan) = match post(remote, &rehearsal) {
-            Ok(Edited::Planned { change, plan, .. }) => (change, plan),
+        let rehearsal = EditRequest { dry_run: true, ..self.request(edits) };
+        let (change, further, plan) = match post(remote, &rehearsal) {
+            Ok(Edited::Planned { change, further, plan, .. }) => (change, further, plan),
             Ok(other) => return self.finish(&other),
             Err(error) => return remote::failed(&error, self.json()),
         };
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             let why = format!(
-                "this can't be undone ({}) and needs consent, and there is no terminal to ask on: add --yes to consent",
+                "{}: this can't be undone ({}) and needs consent, and there is no terminal to ask on: add --yes to \
+                 consent",
+                preview((&change, &further), &plan),
                 report::summary(&plan)
             );
             exit::failed(&why, self.json());
             return Exit::Refused;
         }
         say(report::text(&plan).trim_end());
-        match agrees(&change, &plan) {
-            true => self.send(edit, false, remote),
+        match agrees((&change, &further), &plan) {
+            true => self.send(edits, false, remote),
             false => {
                 talk("nothing was changed");
                 Exit::Interrupted
@@ -210,9 +261,11 @@ impl How {
 
     /// Reports the result.
     fn finish(&self, edited: &Edited) -> Exit {
-        if self.json() {
-            exit::print_json(edited);
-        }
+        let printed = if self.json() { exit::print_json(edited) } else { Exit::Done };
+        self.said(edited).and(printed)
+    }
+
+    fn said(&self, edited: &Edited) -> Exit {
         let (exit, why) = match edited {
             Edited::Planned { change, further, plan, holds } => {
                 return self.planned((change, further), plan, holds);
@@ -239,17 +292,15 @@ impl How {
         exit
     }
 
-    fn data(&self, text: &str) {
-        if !self.json() {
-            print(text);
-        }
+    fn data(&self, text: &str) -> Exit {
+        if self.json() { Exit::Done } else { print(text) }
     }
 
     fn planned(&self, files: Files<'_>, plan: &Plan, holds: &[Hold]) -> Exit {
         notes(files);
-        self.data(&format!("{}\n{}", patch(files), report::text(plan)));
+        let printed = self.data(&format!("{}\n{}", patch(files), report::text(plan)));
         holds.iter().map(remote::hold_text).for_each(|hold: String| talk(&hold));
-        Exit::Done
+        printed
     }
 
     fn written(&self, edited: &Edited) -> Exit {
@@ -258,18 +309,17 @@ impl How {
         };
         notes((change, further));
         let commit = commit.as_ref().map(|id| format!(", commit {}", short(id))).unwrap_or_default();
+        let mut rows = String::new();
         for file in all((change, further)) {
-            let rows = file
-                .resources
-                .iter()
-                .map(|one| format!("{} {}: {}{commit}\n", one.kind, one.name, file.path));
-            self.data(&rows.collect::<String>());
+            let row = |one: &ResourceChange| format!("{} {}: {}{commit}\n", one.kind, one.name, file.path);
+            rows.extend(file.resources.iter().map(row));
         }
+        let printed = self.data(&rows);
         if !self.json() {
             say(report::text(plan).trim_end());
         }
         if *condition == SourceCondition::Ready {
-            return Exit::Done;
+            return printed;
         }
         talk(&format!("it is written, but not live ({condition}): {reason}"));
         Exit::Failed
@@ -277,16 +327,16 @@ impl How {
 
     fn on_branch(&self, files: Files<'_>, commit: &str, branch: &str) -> Exit {
         notes(files);
-        self.data(&format!("{branch}\n"));
+        let printed = self.data(&format!("{branch}\n"));
         let commit = short(commit);
         let summary = all(files).map(|file| file.summary.as_str()).collect::<Vec<_>>().join("; ");
         talk(&format!("{summary} is commit {commit} there; it goes live when that is merged"));
-        Exit::Done
+        printed
     }
 
     fn off(&self, files: Files<'_>, steps: &[String]) -> Exit {
         notes(files);
-        self.data(&patch(files));
+        let _ = self.data(&patch(files));
         talk("the daemon may not write to this inventory (write = \"off\"); with the patch above as PATCH:");
         steps.iter().for_each(|step| say(format!("    {step}")));
         Exit::NotAllowed
@@ -304,7 +354,7 @@ fn patch(files: Files<'_>) -> String {
     all(files).map(|file| file.patch.as_str()).collect()
 }
 
-fn post(remote: &Remote, request: &EditRequest) -> Result<Edited, crate::api::client::ClientError> {
+fn post(remote: &Remote, request: &EditRequest) -> Result<Edited, ClientError> {
     remote.block_on(async |client| client.post("/v1/edits", request).await)
 }
 
@@ -316,14 +366,33 @@ fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
 }
 
-/// The loss of data needs the name of what is lost.
-fn agrees(change: &FileChange, plan: &Plan) -> bool {
-    let wanted = match plan.worst() {
-        Some(Impact::Wipe) => change.name.as_str(),
-        _ => "yes",
+/// What happens, in one sentence that names all of it: the resources, and the deployments whose machines are wiped.
+fn preview(files: Files<'_>, plan: &Plan) -> String {
+    let resources: Vec<&ResourceChange> = all(files).flat_map(|file| &file.resources).collect();
+    let what = match resources.as_slice() {
+        [] | [_] => files.0.summary.clone(),
+        [first, ..] => {
+            let word = first.summary.split(' ').next().unwrap_or("Change");
+            format!("{word} {}", counted(resources.iter().map(|one| one.name.as_str()), &first.kind))
+        }
+    };
+    let wiped = plan.blast.wiped.iter().map(|wiped| wiped.deployment.as_str());
+    match plan.blast.wiped.len() {
+        0 => what,
+        _ => format!("{what}; WIPES the disks of {}", counted(wiped, "machine")),
+    }
+}
+
+/// The loss of data needs the name of what is lost, or of several their number.
+fn agrees(files: Files<'_>, plan: &Plan) -> bool {
+    let count: usize = all(files).map(|file| file.resources.len()).sum();
+    let wanted = match (plan.worst(), count) {
+        (_, 2..) => count.to_string(),
+        (Some(Impact::Wipe), _) => files.0.name.clone(),
+        _ => "yes".to_owned(),
     };
     let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "{}. Type {wanted} to continue: ", change.summary);
+    let _ = write!(stderr, "{}. Type {wanted} to continue: ", preview(files, plan));
     let _ = stderr.flush();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == wanted

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::table;
 use crate::cli::context::{Context, Contexts};
 use crate::cli::exit::{print, talk};
+use crate::cli::live::{Names, names};
 use crate::cli::remote::Remote;
 use crate::cli::{Exit, exit};
 
@@ -32,13 +33,14 @@ enum What {
     },
     /// Show one, by default the one that commands use now; a token is not shown
     Show {
+        #[arg(add = names(Names::Contexts))]
         name: Option<String>,
         #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
         output: String,
     },
     /// Make one the current one, which commands use that name no other
     Use {
-        #[arg(required_unless_present = "none")]
+        #[arg(required_unless_present = "none", add = names(Names::Contexts))]
         name: Option<String>,
         /// None: commands use the daemon of this host
         #[arg(long, conflicts_with = "name")]
@@ -47,13 +49,17 @@ enum What {
     /// Add one, or change it; without other contexts it becomes the current one
     Set(Set),
     /// Remove one, with the token that it holds; a token file stays
-    Remove { name: String },
+    Remove {
+        #[arg(add = names(Names::Contexts))]
+        name: String,
+    },
 }
 
 /// What `set` changes; the rest stays. The address is that of the option `--server`.
 #[derive(Args, Debug)]
 struct Set {
     /// Its name
+    #[arg(add = names(Names::Contexts))]
     name: String,
     /// Read its token from standard input, and keep it in the file of the contexts
     #[arg(long, conflicts_with = "token_file")]

@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::cli::Exit;
+use crate::cli::live::{Names, names};
 use crate::cli::remote::Remote;
 use crate::cli::why;
 
@@ -12,6 +13,7 @@ pub(super) struct Arguments {
     #[arg(value_enum)]
     kind: Kind,
     /// Its name, or a hardware address
+    #[arg(add = names(Names::OfThatKind))]
     name: String,
     #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
     output: String,

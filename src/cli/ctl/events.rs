@@ -68,9 +68,11 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         loop {
             let wait = if arguments.watch && place.after > 0 { 60 } else { 0 };
             let Some(found) = place.next(&client, &format!("&wait={wait}{filter}")).await? else { continue };
-            let read = found.events.iter().all(|event| show(arguments, event));
-            if !read || (found.events.is_empty() && !arguments.watch) {
-                return Ok(());
+            if let Err(end) = found.events.iter().try_for_each(|event| show(arguments, event)) {
+                return Ok(end);
+            }
+            if found.events.is_empty() && !arguments.watch {
+                return Ok(Exit::Done);
             }
             if found.next == 0 {
                 tokio::time::sleep(EMPTY).await;
@@ -78,13 +80,13 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         }
     });
     match shown {
-        Ok(()) => Exit::Done,
+        Ok(end) => end,
         Err(error) => remote::failed(&error, arguments.output == "jsonl"),
     }
 }
 
-/// Whether the output still has a reader.
-fn show(arguments: &Arguments, event: &resource::Event) -> bool {
+/// Prints one of them, or says how the command ends.
+fn show(arguments: &Arguments, event: &resource::Event) -> Result<(), Exit> {
     if arguments.output == "jsonl" {
         let text = serde_json::to_string(event).unwrap_or_default();
         return write(&format!("{}\n", json(&text)));

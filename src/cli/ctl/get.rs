@@ -6,6 +6,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::output::{self, Format};
+use super::several::pair;
 use super::table;
 use crate::api::Client;
 use crate::api::client::ClientError;
@@ -13,6 +14,7 @@ use crate::api::resource::{
     Boot, Deployment, Drift, Effect, Lease, Listed, LogSender, Machine, Row, Status, Token, WaitingPlan,
     Webhook,
 };
+use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::plan::report;
@@ -23,6 +25,7 @@ pub(super) struct Arguments {
     #[arg(value_enum)]
     kind: Listed,
     /// Only the one of this name
+    #[arg(add = names(Names::OfThatKind))]
     name: Option<String>,
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
@@ -41,11 +44,6 @@ pub(super) struct Arguments {
     /// Go on, and print rows again that have changed
     #[arg(short, long)]
     watch: bool,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (field, value) = text.split_once('=').ok_or("this is no FIELD=VALUE")?;
-    Ok((field.to_owned(), value.to_owned()))
 }
 
 /// Rows of one answer.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use crate::api::resource::{Order, Outcome};
+use crate::api::resource::{Listed, Order, Outcome};
+use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, apply, exit};
 use crate::model::Span;
@@ -16,7 +17,7 @@ use crate::state::Doubts;
 #[derive(Args, Debug)]
 pub(super) struct Approve {
     /// Its id, as `voldemortctl get plans` shows it; or `installs`
-    #[arg(value_name = "PLAN|installs")]
+    #[arg(value_name = "PLAN|installs", add = names(Names::Approvable))]
     plan: String,
     #[command(flatten)]
     doubts: Chosen,
@@ -30,7 +31,7 @@ pub(super) struct Approve {
 #[derive(Args, Debug)]
 pub(super) struct Chosen {
     /// The deployments
-    #[arg(value_name = "DEPLOYMENT")]
+    #[arg(value_name = "DEPLOYMENT", add = names(Names::Of(Listed::Deployments)))]
     deployments: Vec<String>,
     /// Those whose machine has these labels, as in rack=1,size=small
     #[arg(short = 'l', long, value_name = "KEY=VALUE", value_delimiter = ',')]
@@ -64,6 +65,7 @@ impl Chosen {
 #[derive(Args, Debug)]
 pub(super) struct Reject {
     /// Its id, as `voldemortctl get plans` shows it
+    #[arg(add = names(Names::Of(Listed::Plans)))]
     plan: String,
     /// Why, for whoever asks later
     #[arg(long, default_value = "")]
@@ -89,6 +91,7 @@ pub(super) struct Suspend {
 #[derive(Args, Debug)]
 pub(super) struct Pin {
     /// One of `voldemortctl get revisions`: its name, or the beginning of its digest
+    #[arg(add = names(Names::Of(Listed::Revisions)))]
     revision: String,
     /// Why, for whoever asks later
     #[arg(long, default_value = "")]

@@ -1,10 +1,13 @@
-//! `voldemortctl release lease ADDRESS`: lends an address again that something keeps from others.
+//! `voldemortctl release lease ADDRESS…`: lends addresses again that something keeps from others.
 
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
-use crate::api::resource::Freed;
+use super::several::{Asking, Fitting, counted, find, is_pattern};
+use crate::api::client::escaped;
+use crate::api::resource::{Freed, Lease, Listed, Row};
+use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 
@@ -15,31 +18,80 @@ pub(super) struct Arguments {
     what: What,
     #[arg(short, long, global = true, value_parser = ["text", "json"], default_value = "text")]
     output: String,
+    #[command(flatten)]
+    asking: Asking,
 }
 
 #[derive(Subcommand, Debug)]
 enum What {
-    /// Free an address that is leased, on offer, or withheld after a conflict: the next machine may get it.
-    /// A machine that uses it is not notified, and keeps it until it asks DHCP again
+    /// Free addresses that are leased, on offer, or withheld after a conflict: the next machine may get them.
+    /// A machine that uses one is not notified, and keeps it until it asks DHCP again
     Lease {
-        /// The address, as `voldemortctl get leases` shows it
-        address: IpAddr,
+        /// The addresses, as `voldemortctl get leases` shows them, or patterns (10.0.10.*)
+        #[arg(value_name = "ADDRESS", value_parser = address, add = names(Names::Of(Listed::Leases)))]
+        addresses: Vec<String>,
+        /// Only those whose field has this value, as in state=declined; * and ? stand for other letters, and commas
+        /// separate several
+        #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = super::several::pair)]
+        having: Vec<(String, String)>,
     },
 }
 
+fn address(text: &str) -> Result<String, String> {
+    let is_address = || text.parse::<IpAddr>().is_ok();
+    match is_pattern(text) || is_address() {
+        true => Ok(text.to_owned()),
+        false => Err("this is no IP address, and no pattern such as 10.0.10.*".into()),
+    }
+}
+
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
-    let What::Lease { address } = arguments.what;
+    let What::Lease { addresses, having } = &arguments.what;
     let json = arguments.output == "json";
-    let path = format!("/v1/leases/{address}");
-    let freed: Freed = match remote.block_on(async |client| client.delete(&path).await) {
-        Ok(freed) => freed,
-        Err(error) => return remote::failed(&error, json),
-    };
-    match json {
-        true => exit::print_json(&freed),
-        false => {
-            let Freed { address, mac, state, until } = &freed;
-            exit::print(&format!("{address} is free; it was {state} ({mac}) until {until}\n"))
+    if addresses.is_empty() && having.is_empty() {
+        exit::failed("which addresses? name them, or give a pattern or --where", json);
+        return Exit::Usage;
+    }
+    let is_chosen = !having.is_empty() || addresses.iter().any(|address| is_pattern(address));
+    let mut wanted = addresses.clone();
+    if is_chosen {
+        let fitting = Fitting { labels: None, having: having.clone() };
+        let found =
+            remote.block_on(async |client| find::<Lease>(Listed::Leases, addresses, &fitting, &client).await);
+        wanted = match found {
+            Ok(found) => found.iter().map(Row::key).collect(),
+            Err(error) => return remote::failed(&error, json),
+        };
+        let what = format!("freed: {}", counted(wanted.iter().map(String::as_str), "lease"));
+        if let Err(no) = arguments.asking.agree(&what, &wanted.len().to_string()) {
+            return no;
         }
     }
+    let mut all = Vec::new();
+    for address in &wanted {
+        let path = format!("/v1/leases/{}", escaped(address));
+        match remote.block_on(async |client| client.delete::<Freed>(&path).await) {
+            Ok(freed) => all.push(freed),
+            Err(error) => {
+                let done = shown(&all, json && wanted.len() > 1);
+                let failed = remote::failed(&error, json && wanted.len() == 1);
+                return if failed == Exit::Done { done } else { failed };
+            }
+        }
+    }
+    match all.as_slice() {
+        [one] if json && !is_chosen && wanted.len() == 1 => exit::print_json(one),
+        all => shown(all, json),
+    }
+}
+
+fn shown(all: &[Freed], json: bool) -> Exit {
+    if json {
+        return exit::print_json(&all);
+    }
+    let row = |freed: &Freed| {
+        let Freed { address, mac, state, until } = freed;
+        format!("{address} is free; it was {state} ({mac}) until {until}\n")
+    };
+    exit::print(&all.iter().map(row).collect::<String>())
 }

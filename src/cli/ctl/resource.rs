@@ -7,6 +7,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, value_parser};
 use serde_json::{Value as Json, json};
 
+use crate::api::resource::Listed;
+use crate::cli::live::{Names, names};
 use crate::edit::{Edit, Setting, Verb};
 use crate::manifest::{Form, Key, Kind, Shape};
 use crate::model::Name;
@@ -28,9 +30,9 @@ pub(super) struct New(pub Resource);
 #[derive(Clone, Debug)]
 pub(super) struct Changed(pub Resource);
 
-/// `delete KIND …`: only which one.
+/// `delete KIND …`: only which ones; all the names, patterns among them.
 #[derive(Clone, Debug)]
-pub(super) struct Gone(pub Resource);
+pub(super) struct Gone(pub Resource, pub Vec<String>);
 
 /// A deployment, where the verb says so.
 #[derive(Clone, Debug)]
@@ -106,7 +108,7 @@ macro_rules! from_matches {
     ($($wrapper:ident: $read:expr,)*) => {$(
         impl FromArgMatches for $wrapper {
             fn from_arg_matches(matches: &ArgMatches) -> Result<$wrapper, clap::Error> {
-                $read(matches).map($wrapper)
+                $read(matches)
             }
             fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
                 *self = $wrapper::from_arg_matches(matches)?;
@@ -117,10 +119,10 @@ macro_rules! from_matches {
 }
 
 from_matches! {
-    New: of_subcommand,
-    Changed: of_subcommand,
-    Gone: of_subcommand,
-    Deployment: |matches| read(Kind::Deployment, matches),
+    New: |matches| of_subcommand(matches).map(New),
+    Changed: |matches| of_subcommand(matches).map(Changed),
+    Gone: gone,
+    Deployment: |matches| read(Kind::Deployment, matches).map(Deployment),
 }
 
 fn kinds(command: Command, takes: Takes) -> Command {
@@ -140,9 +142,27 @@ fn of_subcommand(matches: &ArgMatches) -> Result<Resource, clap::Error> {
     read(kind, matches)
 }
 
+fn gone(matches: &ArgMatches) -> Result<Gone, clap::Error> {
+    let resource = of_subcommand(matches)?;
+    let own = matches.subcommand().map(|(_, own)| own);
+    let names = own.and_then(|own| own.get_many::<String>("NAME")).unwrap_or_default().cloned().collect();
+    Ok(Gone(resource, names))
+}
+
 fn flags(command: Command, kind: Kind, takes: Takes) -> Command {
+    let mut named = Arg::new("NAME").help("Its name");
+    if let Some(list) = listed(kind) {
+        named = named.add(names(Names::Of(list)));
+    }
+    if takes == Takes::NameOnly {
+        let help = match kind {
+            Kind::Deployment | Kind::Machine | Kind::Boot => "Their names, or patterns (web-*)",
+            _ => "Their names",
+        };
+        named = named.action(ArgAction::Append).num_args(0..).help(help);
+    }
     let mut command = command
-        .arg(Arg::new("NAME").help("Its name"))
+        .arg(named)
         .arg(Arg::new("name").long("name").short('n').value_name("NAME").hide(true).conflicts_with("NAME"));
     for row in rows(kind) {
         if takes != Takes::NameOnly || row.id() == "mac" {
@@ -160,6 +180,11 @@ fn flags(command: Command, kind: Kind, takes: Takes) -> Command {
         command = command.arg(flag.help(help));
     }
     command
+}
+
+/// The list that has the resources of a kind.
+fn listed(kind: Kind) -> Option<Listed> {
+    Listed::named(kind.fields().plural)
 }
 
 /// A setting that can be a flag. Tables inside lists (users) can not.
@@ -212,7 +237,14 @@ impl Row {
             Shape::Text(Form::Choice(choices)) => {
                 flag.value_parser(PossibleValuesParser::new(choices.iter()))
             }
-            Shape::Text(form) => flag.value_name(meta(form)),
+            Shape::Text(form) => {
+                let list = if let Form::Name(kind) = form { listed(*kind) } else { None };
+                let flag = flag.value_name(meta(form));
+                match list {
+                    Some(list) => flag.add(names(Names::Of(list))),
+                    None => flag,
+                }
+            }
             Shape::Map(_) | Shape::Variables(_) | Shape::Selector => {
                 flag.value_name("KEY=VALUE").num_args(1..).action(ArgAction::Append)
             }

@@ -25,10 +25,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let path = format!("/v1/serve-dhcp/{}", escaped(&arguments.interface));
     let served = remote.block_on(async |client| client.post::<resource::Status>(&path, &()).await);
     match served {
-        Ok(status) if json => {
-            exit::print_json(&status);
-            Exit::Done
-        }
+        Ok(status) if json => exit::print_json(&status),
         Ok(status) => {
             talk(&format!("DHCP mode {}", status.mode));
             Exit::Done

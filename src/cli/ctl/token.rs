@@ -6,6 +6,7 @@ use super::get;
 use super::output::Format;
 use crate::api::client::escaped;
 use crate::api::resource::{Listed, Token, TokenCreated, TokenWanted};
+use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::model::Role;
@@ -40,6 +41,7 @@ enum What {
     /// Revoke a token: it opens nothing any more, and what its holder watches ends
     Revoke {
         /// The name, as `voldemortctl token list` shows it
+        #[arg(add = names(Names::Of(Listed::Tokens)))]
         name: String,
         #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
         output: String,

@@ -36,8 +36,8 @@ pub(super) fn run<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
                 && !found.events.is_empty()
             {}
             let all: Vec<T> = rows(arguments, &client).await?;
-            if !show(arguments, all, &mut known, is_first)? {
-                return Ok(());
+            if let Err(end) = show(arguments, all, &mut known, is_first)? {
+                return Ok(end);
             }
             is_first = false;
             tokio::time::sleep(PAUSE).await;
@@ -48,18 +48,18 @@ pub(super) fn run<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
         }
     });
     match shown {
-        Ok(()) => Exit::Done,
+        Ok(end) => end,
         Err(error) => remote::failed(&error, json),
     }
 }
 
-/// Prints the rows that are not as they were, and which are gone. False when nobody reads any more.
+/// Prints the rows that are not as they were, and which are gone; or says how the command ends.
 fn show<T: Row>(
     arguments: &Arguments,
     all: Vec<T>,
     known: &mut BTreeMap<String, Value>,
     is_first: bool,
-) -> Result<bool, ClientError> {
+) -> Result<Result<(), Exit>, ClientError> {
     let mut now = BTreeMap::new();
     let mut changed = Vec::new();
     for row in all {
@@ -87,5 +87,5 @@ fn show<T: Row>(
         }
     }
     *known = now;
-    Ok(text.is_empty() || exit::write(&text))
+    Ok(if text.is_empty() { Ok(()) } else { exit::write(&text) })
 }
