@@ -21,6 +21,7 @@ pub mod resolved;
 mod saved;
 pub mod schema;
 pub mod secret;
+pub mod shown;
 pub mod start;
 pub mod state;
 pub mod tree;

@@ -2,6 +2,7 @@
 
 pub mod blast;
 pub mod diff;
+pub mod fold;
 mod given_up;
 mod id;
 pub mod judge;

@@ -12,6 +12,7 @@ use super::exit::{print, talk};
 use super::live::{Names, names};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
+use super::shown::Shown;
 use super::{Exit, exit, tree};
 use crate::api::resource::{Apply, Outcome, Ticket, TicketRequest, Tree};
 use crate::model::Span;
@@ -35,6 +36,8 @@ pub struct Arguments {
     /// Don't ask; machines are wiped only with --allow-reinstalls
     #[arg(long, visible_alias = "yes", short = 'y')]
     auto_approve: bool,
+    #[command(flatten)]
+    shown: Shown,
     /// Show what would happen and stop
     #[arg(long)]
     dry_run: bool,
@@ -84,7 +87,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     if ticket.as_ref().is_some_and(|ticket| ticket.plan != plan.id) {
         return finish(&Outcome::Stale { plan }, json);
     }
-    if !json && print(&report::text(&plan)) != Exit::Done {
+    if !json && print(&report::text_as(&plan, arguments.shown.view())) != Exit::Done {
         return Exit::Failed;
     }
     // A saved plan can be adopted once, also an empty one.

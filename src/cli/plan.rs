@@ -10,6 +10,7 @@ use super::exit::{print, talk};
 use super::live::{Names, names};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
+use super::shown::{Shown, page};
 use super::{Exit, exit, tree};
 use crate::api::Client;
 use crate::api::client::ClientError;
@@ -43,6 +44,8 @@ pub struct Arguments {
     /// How to print the plan
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
+    #[command(flatten)]
+    shown: Shown,
     /// Exit with 2 if there are changes
     #[arg(long)]
     detailed_exitcode: bool,
@@ -101,7 +104,7 @@ async fn planned(
 fn show(arguments: &Arguments, shown: &Report) -> Exit {
     let Report { plan, holds } = shown;
     let code = match arguments.output {
-        Output::Text => print(&report::text(plan)),
+        Output::Text => page(&report::text_as(plan, arguments.shown.view())),
         Output::Markdown => print(&report::markdown(plan, holds)),
         Output::Json => exit::print_json(shown),
     };

@@ -12,6 +12,7 @@ use crate::api::client::{Address, ClientError, Origin, Trust};
 use crate::api::resource::Tree;
 use crate::config::runtime;
 use crate::model::Selection;
+use crate::model::folded::folded;
 use crate::plan::Hold;
 
 /// The daemon to connect to.
@@ -242,9 +243,6 @@ pub fn hold_text(hold: &Hold) -> String {
     if hold.names.is_empty() {
         return format!("held: {}\n  {}", hold.reason, hold.cure);
     }
-    let mut names = hold.names.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
-    if hold.names.len() > 20 {
-        names += &format!(", and {} more", hold.names.len() - 20);
-    }
+    let names = folded(hold.names.iter().map(String::as_str));
     format!("held: {}\n  {names}\n  {}", hold.reason, hold.cure)
 }

@@ -4,24 +4,61 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::api::client::{ClientError, escaped};
+use crate::api::client::ClientError;
+use crate::api::resource::Listed;
 use crate::api::{Client, resource};
 use crate::cli::Exit;
 use crate::cli::exit::{talk, write};
+use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
+use crate::model::Span;
 use crate::model::printable::{json, line};
+use crate::state::Stage;
 
 /// Show what machines did, oldest first
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
+    /// Only of deployments of this name; * and ? stand for other letters
+    #[arg(value_name = "DEPLOYMENT", add = names(Names::Of(Listed::Deployments)))]
+    name: Option<String>,
+    /// Only of machines of this name; * and ? stand for other letters
+    #[arg(long, value_name = "NAME", add = names(Names::Of(Listed::Machines)))]
+    machine: Option<String>,
     /// Only of the machine with this hardware address
     #[arg(long, alias = "MAC")]
     mac: Option<String>,
+    /// Only of machines with these labels: NAME=VALUE, NAME!=VALUE, NAME or !NAME, separated by commas
+    #[arg(short = 'l', long = "selector", value_name = "LABELS")]
+    labels: Option<String>,
+    /// Only of these kinds, separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = Stage::NAMES.to_vec())]
+    stage: Vec<String>,
+    /// Only what happened in this time until now: 30m, 2h, 7d
+    #[arg(long, value_name = "DURATION")]
+    since: Option<Span>,
     /// Keep showing events as they happen
     #[arg(short, long, visible_alias = "follow", visible_short_alias = 'f')]
     watch: bool,
     #[arg(short, long, value_parser = ["table", "jsonl"], default_value = "table")]
     output: String,
+}
+
+impl Arguments {
+    /// What the daemon filters by, as further parameters.
+    fn filter(&self) -> String {
+        let stages = Some(self.stage.join(",")).filter(|stages| !stages.is_empty());
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [
+            ("deployment", &self.name),
+            ("machine", &self.machine),
+            ("mac", &self.mac),
+            ("label", &self.labels),
+            ("stage", &stages),
+        ] {
+            query.extend_pairs(value.iter().map(|value| (name, value)));
+        }
+        format!("&{}", query.finish())
+    }
 }
 
 /// Between two questions to a daemon that has seen nothing yet.
@@ -62,13 +99,19 @@ impl Place {
 }
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
-    let filter = arguments.mac.as_ref().map(|mac| format!("&mac={}", escaped(mac))).unwrap_or_default();
+    let filter = arguments.filter();
+    let begin = arguments.since.map_or(0, |since| (crate::daemon::now() - since).0);
     let shown = remote.block_on(async |client| {
         let mut place = Place::default();
         loop {
             let wait = if arguments.watch && place.after > 0 { 60 } else { 0 };
             let Some(found) = place.next(&client, &format!("&wait={wait}{filter}")).await? else { continue };
-            if let Err(end) = found.events.iter().try_for_each(|event| show(arguments, event)) {
+            if let Err(end) = found
+                .events
+                .iter()
+                .filter(|event| event.at_ms >= begin)
+                .try_for_each(|event| show(arguments, event))
+            {
                 return Ok(end);
             }
             if found.events.is_empty() && !arguments.watch {
