@@ -17,6 +17,7 @@ mod masked;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod quota;
 pub mod resource;
 pub mod route;
 pub mod routes;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,9 +17,10 @@ use sha2::{Digest, Sha256};
 use super::audit::{self, Audit};
 use super::busy::Busy;
 use super::problem::problem;
+use super::quota::{self, Quotas};
 use super::route::Route;
 use super::routes::Backend;
-use crate::model::{By, Caller, Role, Time, Token};
+use crate::model::{By, Caller, Name, Role, Time, Token};
 use crate::state::{self, ApiToken};
 
 /// The header in which the daemon says which network namespace of its host it is in: two daemons of
@@ -34,16 +35,26 @@ const TOKEN_MAX: u64 = 4 << 10;
 pub enum Peer {
     /// Through the Unix socket, by this user; the role is what that user has, if any.
     Socket { uid: u32, role: Option<Role> },
-    /// Through TCP: only a token says who it is.
-    Network,
+    /// Through TCP, from this address: only a token says who it is.
+    Network(IpAddr),
+}
+
+/// Who has a part of all connections at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    User(u32),
+    /// As [`quota::network`] has it.
+    Network(IpAddr),
 }
 
 impl Peer {
-    /// The user of this host who has a part of all connections at most: one who is not an admin.
-    pub fn limited_user(self) -> Option<u32> {
+    /// Who it is for the limit of connections; `None` for an admin of this host, and for loopback, which all users of
+    /// this host share.
+    pub fn limited(self) -> Option<Limited> {
         match self {
-            Peer::Socket { uid, role } if role != Some(Role::Admin) => Some(uid),
-            Peer::Socket { .. } | Peer::Network => None,
+            Peer::Socket { uid, role } => (role != Some(Role::Admin)).then_some(Limited::User(uid)),
+            Peer::Network(address) if address.to_canonical().is_loopback() => None,
+            Peer::Network(address) => Some(Limited::Network(quota::network(address))),
         }
     }
 }
@@ -54,7 +65,7 @@ impl std::fmt::Display for Peer {
         match self {
             Peer::Socket { uid, role: Some(role) } => write!(f, "user {uid} ({role})"),
             Peer::Socket { uid, role: None } => write!(f, "user {uid}"),
-            Peer::Network => f.write_str("nobody known"),
+            Peer::Network(_) => f.write_str("nobody known"),
         }
     }
 }
@@ -82,6 +93,8 @@ pub struct Access {
     pub network: Option<u64>,
     /// What is asked for and refused is entered here.
     pub audit: Audit,
+    /// How much each caller asks for.
+    pub quotas: Arc<Quotas>,
 }
 
 /// The state and the time that a request is judged by.
@@ -149,7 +162,7 @@ impl Access {
                      group voldemort; root adds one with `usermod -aG voldemort NAME`"
                 ),
             )),
-            Peer::Network => {
+            Peer::Network(_) => {
                 let Some(sent) = headers.get(AUTHORIZATION) else {
                     return Err(unauthorized("this address takes a token: `Authorization: Bearer TOKEN`"));
                 };
@@ -192,7 +205,7 @@ impl Access {
         }
         // In the absolute form of a request the URL counts.
         let host = uri.authority().map_or(host, |authority| authority.as_str());
-        if peer == Peer::Network && !self.is_own(host) {
+        if matches!(peer, Peer::Network(_)) && !self.is_own(host) {
             let shown: String = host.chars().take(100).collect();
             let why =
                 format!("`{shown}` is no name of this API: `[api] names` in the daemon's file adds one");
@@ -264,7 +277,8 @@ pub async fn guard<B: Backend>(
     next: Next,
 ) -> Response {
     // A connection without a known peer has no role.
-    let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Network);
+    let nowhere = Peer::Network(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or(nowhere);
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let route = path.and_then(|path| Route::find(&access.routes, request.method(), path));
     let state = backend.state();
@@ -317,14 +331,36 @@ impl Access {
         }
         // Whoever may ask for anything learns that there is no such route.
         let needed = match route {
-            Some(Route { role: None, .. }) => return unknown_parameter(uri, route).map_or(Ok(None), Err),
+            Some(Route { role: None, .. }) => {
+                // Webhooks of all senders may come by one proxy, and have limits of their own.
+                if !is_hook(uri.path()) {
+                    self.quotas.request(None, peer)?;
+                }
+                return unknown_parameter(uri, route).map_or(Ok(None), Err);
+            }
             Some(Route { role: Some(role), .. }) => *role,
             None => Role::Viewer,
         };
-        let admitted = self.caller(peer, headers, present)?;
+        let admitted = match self.caller(peer, headers, present) {
+            Ok(admitted) => admitted,
+            Err(answer) => return Err(self.quotas.failure(peer).err().unwrap_or(answer)),
+        };
         let caller = &admitted.caller;
+        self.quotas.request(Some(caller), peer)?;
         if caller.role < needed {
             let why = format!("this needs the role {needed}, which {caller} does not have");
+            let mut answer = problem(StatusCode::FORBIDDEN, &why);
+            answer.extensions_mut().insert(caller.clone());
+            return Err(answer);
+        }
+        if let Some(token) = admitted.token.as_ref().filter(|token| !token.pools.is_empty())
+            && route.is_none_or(|route| route.changes() && !route.judges_pools)
+        {
+            let pools: Vec<&str> = token.pools.iter().map(Name::as_str).collect();
+            let why = format!(
+                "{caller} may change deployments of the pools {} by edits, and nothing else",
+                pools.join(", ")
+            );
             let mut answer = problem(StatusCode::FORBIDDEN, &why);
             answer.extensions_mut().insert(caller.clone());
             return Err(answer);
@@ -368,6 +404,8 @@ mod tests {
                 Route::get("/v1/events", "").parameter::<u64>("after", "").parameter::<u64>("wait", ""),
                 Route::post("/v1/plan", "").needs(Role::Viewer),
                 Route::post("/v1/apply", ""),
+                Route::post("/v1/edits", "").judges_pools(),
+                Route::delete("/v1/effects/{id}", ""),
                 Route::post("/v1/serve-dhcp/{interface}", "").needs(Role::Admin),
             ],
             addresses: vec!["127.0.0.5:12345".parse().unwrap()],
@@ -376,6 +414,7 @@ mod tests {
             viewer_token: None,
             network: None,
             audit: Audit::new(Arc::new(Nowhere)),
+            quotas: Arc::default(),
         }
     }
 
@@ -384,15 +423,27 @@ mod tests {
         let token = |name: &str, role, expires| {
             let name: crate::model::Name = name.parse().unwrap();
             let digest = Sha256::digest(name.as_str()).into();
-            let token =
-                ApiToken { name, id: 1, digest, role, by: None, created: Time(1), expires, used: None };
+            let token = ApiToken {
+                name,
+                id: 1,
+                digest,
+                role,
+                pools: Vec::new(),
+                by: None,
+                created: Time(1),
+                expires,
+                used: None,
+            };
             (token.name.clone(), Arc::new(token))
         };
         let roles = Role::ALL.map(|role| token(&format!("vdm-{role}"), role, None));
         let short = token("short", Role::Viewer, Some(Time(100)));
+        let (name, bound) = token("bound", Role::Admin, None);
+        let pools = vec!["blue".parse().unwrap()];
+        let bound = (name, Arc::new(ApiToken { pools, ..(*bound).clone() }));
         let server = state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST);
         state::State::new(server)
-            .with_lasting(|lasting| lasting.tokens = roles.into_iter().chain([short]).collect())
+            .with_lasting(|lasting| lasting.tokens = roles.into_iter().chain([short, bound]).collect())
     }
 
     fn code(peer: Peer, method: &str, uri: &str, headers: &[(&str, &str)]) -> u16 {
@@ -425,6 +476,7 @@ mod tests {
         access.admitted(&request, route, peer, Present { state: &state(), now })
     }
 
+    const NEAR: Peer = Peer::Network(IpAddr::V4(Ipv4Addr::LOCALHOST));
     const ADMIN: Peer = Peer::Socket { uid: 0, role: Some(Role::Admin) };
     const VIEWER: Peer = Peer::Socket { uid: 7, role: Some(Role::Viewer) };
     const EDITOR: Peer = Peer::Socket { uid: 8, role: Some(Role::Editor) };
@@ -433,7 +485,7 @@ mod tests {
     #[test]
     fn hosts_are_ours_or_refused() {
         let token = ("authorization", "Bearer right");
-        let host = |host: &str| code(Peer::Network, "GET", "/v1/status", &[("host", host), token]);
+        let host = |host: &str| code(NEAR, "GET", "/v1/status", &[("host", host), token]);
         for own in [
             "localhost",
             "LOCALHOST:9",
@@ -460,12 +512,12 @@ mod tests {
             assert_eq!(host(odd), 400, "{odd}");
         }
         let two = [("host", "localhost"), ("host", "localhost"), token];
-        assert_eq!(code(Peer::Network, "GET", "/v1/status", &two), 400);
-        assert_eq!(code(Peer::Network, "GET", "/v1/status", &[token]), 400);
+        assert_eq!(code(NEAR, "GET", "/v1/status", &two), 400);
+        assert_eq!(code(NEAR, "GET", "/v1/status", &[token]), 400);
         let absolute = "http://evil.example/v1/status";
-        assert_eq!(code(Peer::Network, "GET", absolute, &[("host", "localhost"), token]), 421);
+        assert_eq!(code(NEAR, "GET", absolute, &[("host", "localhost"), token]), 421);
         assert_eq!(code(ADMIN, "GET", "/v1/status", &[("host", "voldemort")]), 200);
-        assert_eq!(code(Peer::Network, "POST", "/hooks/x", &[("host", "hooks.example.org")]), 200);
+        assert_eq!(code(NEAR, "POST", "/hooks/x", &[("host", "hooks.example.org")]), 200);
     }
 
     #[test]
@@ -479,7 +531,7 @@ mod tests {
             ("sec-fetch-site", "none", 200),
         ] {
             let headers = [own[0], own[1], (name, value)];
-            assert_eq!(code(Peer::Network, "GET", "/v1/status", &headers), status, "{name}: {value}");
+            assert_eq!(code(NEAR, "GET", "/v1/status", &headers), status, "{name}: {value}");
         }
     }
 
@@ -500,9 +552,9 @@ mod tests {
             (Some("Basic right"), 401),
             (Some("bearer right"), 200),
         ] {
-            assert_eq!(with(Peer::Network, "POST", "/v1/apply", token), status, "{token:?}");
-            assert_eq!(with(Peer::Network, "GET", "/metrics", token), status, "{token:?}");
-            assert_eq!(with(Peer::Network, "GET", "/v1/nothing", token), status, "{token:?}");
+            assert_eq!(with(NEAR, "POST", "/v1/apply", token), status, "{token:?}");
+            assert_eq!(with(NEAR, "GET", "/metrics", token), status, "{token:?}");
+            assert_eq!(with(NEAR, "GET", "/v1/nothing", token), status, "{token:?}");
         }
         assert_eq!(with(NOBODY, "GET", "/v1/status", Some("Bearer right")), 403);
         assert_eq!(with(ADMIN, "POST", "/v1/apply", None), 200);
@@ -511,9 +563,9 @@ mod tests {
         assert_eq!(with(VIEWER, "POST", "/v1/apply", None), 403);
         assert_eq!(with(EDITOR, "POST", "/v1/serve-dhcp/eth0", None), 403);
         assert_eq!(with(ADMIN, "POST", "/v1/serve-dhcp/eth0", None), 200);
-        assert_eq!(with(Peer::Network, "GET", "/healthz", None), 200);
-        assert_eq!(with(Peer::Network, "POST", "/hooks/lab", None), 200);
-        assert_eq!(with(Peer::Network, "GET", "/hooks/lab", None), 401, "only what is described is open");
+        assert_eq!(with(NEAR, "GET", "/healthz", None), 200);
+        assert_eq!(with(NEAR, "POST", "/hooks/lab", None), 200);
+        assert_eq!(with(NEAR, "GET", "/hooks/lab", None), 401, "only what is described is open");
     }
 
     #[test]
@@ -521,11 +573,10 @@ mod tests {
         let ask = |method, path, token: &str, now| {
             let token = format!("Bearer {token}");
             let headers = [("host", "localhost"), ("authorization", token.as_str())];
-            admitted(Peer::Network, method, path, &headers, Time(now))
-                .map_err(|answer| answer.status().as_u16())
+            admitted(NEAR, method, path, &headers, Time(now)).map_err(|answer| answer.status().as_u16())
         };
         let routes = [("GET", "/v1/status"), ("POST", "/v1/apply"), ("POST", "/v1/serve-dhcp/eth0")];
-        for (route, needed) in routes.into_iter().zip(Role::ALL) {
+        for (route, needed) in routes.into_iter().zip([Role::Viewer, Role::Editor, Role::Admin]) {
             for role in Role::ALL {
                 let found = ask(route.0, route.1, &format!("vdm-{role}"), 50).map(Option::unwrap);
                 match role >= needed {
@@ -552,6 +603,46 @@ mod tests {
             why("short")
         );
         assert_eq!(why("gone"), NO_TOKEN);
+    }
+
+    #[test]
+    fn a_token_of_pools_changes_only_what_is_judged_by_them() {
+        for (method, path, status) in [
+            ("GET", "/v1/machines", 200),
+            ("HEAD", "/v1/machines", 200),
+            ("POST", "/v1/plan", 200),
+            ("POST", "/v1/edits", 200),
+            ("POST", "/v1/apply", 403),
+            ("DELETE", "/v1/effects/7", 403),
+            ("POST", "/v1/serve-dhcp/eth0", 403),
+            // What is no route today may be one tomorrow.
+            ("DELETE", "/v1/machines", 403),
+            ("PATCH", "/v1/edits", 403),
+        ] {
+            let headers = [("host", "localhost"), ("authorization", "Bearer bound")];
+            assert_eq!(code(NEAR, method, path, &headers), status, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn failures_of_one_address_are_limited_and_a_good_token_is_taken() {
+        let (access, state) = (access(), state());
+        let ask = |token: &str, from: [u8; 4]| {
+            let request = Request::builder().uri("/v1/status").header("host", "localhost");
+            let request =
+                request.header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap();
+            let route = Route::find(&access.routes, request.method(), "/v1/status");
+            let present = Present { state: &state, now: Time(50) };
+            match access.admitted(&request, route, Peer::Network(from.into()), present) {
+                Ok(_) => 200,
+                Err(answer) => answer.status().as_u16(),
+            }
+        };
+        let bad = [192, 0, 2, 7];
+        let said: Vec<u16> = (0..400).map(|_| ask("guess", bad)).collect();
+        assert!(said.starts_with(&[401; 300]) && said.ends_with(&[429; 90]), "{said:?}");
+        assert_eq!((ask("vdm-editor", bad), ask("right", bad)), (200, 200));
+        assert_eq!(ask("guess", [192, 0, 2, 8]), 401, "others are not meant");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::Request;
-use axum::http::{Method, StatusCode};
+use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -98,7 +98,7 @@ impl Refusals {
 
 /// Whether requests of this route change something, or have it changed.
 fn changes(route: &Route) -> bool {
-    !matches!(route.method, Method::GET | Method::HEAD) && route.role != Some(Role::Viewer)
+    route.changes()
 }
 
 fn short(text: &str) -> String {

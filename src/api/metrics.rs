@@ -28,6 +28,8 @@ pub struct Counts {
     pub other_servers: Vec<(String, usize)>,
     /// Every service of the daemon.
     pub services: Vec<ServiceStatus>,
+    /// What was refused because a caller of the API met a limit, by the limit.
+    pub api_refused: Vec<(&'static str, u64)>,
     /// Conditions that need a person, as the status lists them.
     pub troubles: usize,
     /// The last entry of the audit log.
@@ -76,6 +78,14 @@ pub fn text(state: &State, counts: &Counts, now: Time) -> String {
     for service in &counts.services {
         let up = u8::from(service.state == ServiceState::Serving);
         out.row("voldemort_service_up", &[("service", &service.name)], up);
+    }
+    out.head(
+        "voldemort_api_refused_total",
+        "counter",
+        "What callers of the API were refused, by the limit they met",
+    );
+    for (limit, count) in &counts.api_refused {
+        out.row("voldemort_api_refused_total", &[("limit", limit)], count);
     }
     out.head("voldemort_source_ready", "gauge", "Whether the inventory's source can be followed");
     out.row("voldemort_source_ready", &[], u8::from(counts.source_ready));

@@ -28,6 +28,8 @@ words! {
         Forbidden = "forbidden",
         /// 403: the daemon may not write to the inventory; what a person can do is in the answer.
         Off = "off",
+        /// 403: the token is bound to pools, and the resource is not of them.
+        OutOfScope = "out-of-scope",
         NotFound = "not-found",
         MethodNotAllowed = "method-not-allowed",
         NotAcceptable = "not-acceptable",

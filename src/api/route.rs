@@ -23,6 +23,9 @@ pub struct Route {
     pub path: Cow<'static, str>,
     /// The least role that a caller needs; `None` where no caller has to be known.
     pub role: Option<Role>,
+    /// Whether what answers it judges by itself what a token that is bound to pools may change. All other routes that
+    /// change something are closed to such tokens.
+    pub judges_pools: bool,
     /// What it does, in a sentence for whoever writes a program against it.
     pub about: &'static str,
     /// The query parameters that it takes.
@@ -73,6 +76,7 @@ impl Route {
             method,
             path: path.into(),
             role: Some(role),
+            judges_pools: false,
             about,
             parameters: Vec::new(),
             headers: Vec::new(),
@@ -86,6 +90,16 @@ impl Route {
     /// For another role than the usual one of its method.
     pub fn needs(self, role: Role) -> Route {
         Route { role: Some(role), ..self }
+    }
+
+    /// Judges by itself what a token that is bound to pools may change.
+    pub fn judges_pools(self) -> Route {
+        Route { judges_pools: true, ..self }
+    }
+
+    /// Whether it can change anything: what a viewer may do does not.
+    pub fn changes(&self) -> bool {
+        !matches!(self.method, Method::GET | Method::HEAD) && self.role != Some(Role::Viewer)
     }
 
     /// Without a known caller, and with whatever parameters.

@@ -62,7 +62,13 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
     /// Makes edits: all of a request, or none.
-    fn edit(&self, request: EditRequest, by: Caller) -> impl Future<Output = Result<Edited, String>> + Send;
+    /// Makes edits; where there are `pools`, of nothing but their deployments.
+    fn edit(
+        &self,
+        request: EditRequest,
+        by: Caller,
+        pools: Vec<Name>,
+    ) -> impl Future<Output = Result<Edited, String>> + Send;
     /// The entries of the audit log after the one of a number, the oldest first.
     fn audit(&self, after: u64) -> impl Future<Output = Result<Vec<AuditEntry>, String>> + Send;
     fn adopt(&self, request: Adopt) -> impl Future<Output = Result<(), String>> + Send;

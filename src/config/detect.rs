@@ -172,7 +172,7 @@ port = 80                                # kernels, scripts and answers are fetc
 # role group-role; TCP takes a token. Beyond loopback (0.0.0.0:12345) it speaks TLS, with a certificate of its
 # own authority, or with one in the files certificate and key; names = [\"HOST\"] adds names of this host.
 listen = [\"unix:/run/voldemort/api.sock\", \"127.0.0.1:12345\"]
-#group-role   = \"editor\"                # viewer | editor | admin
+#group-role   = \"editor\"                # viewer | claimer | editor | admin
 #viewer-token = \"/etc/voldemort/metrics.token\"  # a token for programs that read, such as Prometheus
 
 # Where the manifests are. Without this section the daemon keeps a git repository of its own in its

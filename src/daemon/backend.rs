@@ -21,6 +21,7 @@ use super::token_uses::TokenUses;
 use super::webhook::Webhooks;
 use super::{Files, now, service_manager, start};
 use crate::api::metrics::Counts;
+use crate::api::quota::Quotas;
 use crate::api::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Logbook as _, NewToken, Order, Outcome, ServiceStatus,
     SourceStatus, Status, Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, status,
@@ -47,6 +48,8 @@ fn counted(counters: &Counters) -> Vec<(TaskKind, TaskOutcome, u64)> {
 pub(super) struct Daemon {
     /// What the API shows beyond loopback, if it listens there.
     pub certificate: Option<Arc<Certificate>>,
+    /// How much each caller of the API asks for.
+    pub quotas: Arc<Quotas>,
     pub keeper: Keeper,
     pub reconciler: Arc<Reconciler>,
     /// The daemon's mode on each network, and the other servers there.
@@ -208,6 +211,7 @@ impl Backend for Daemon {
             modes: modes.collect(),
             other_servers: self.watches.iter().filter_map(count).collect(),
             services: self.services(),
+            api_refused: self.quotas.refused().into(),
             troubles: self.troubles(&state).len(),
             audit: self.audit.status().head,
             audit_lost: self.audit.status().lost,
@@ -285,7 +289,7 @@ impl Backend for Daemon {
     }
 
     async fn create_token(&self, new: NewToken, by: Caller) -> Result<Result<TokenCreated, String>, String> {
-        let NewToken { name, role, expires } = new;
+        let NewToken { name, role, pools, expires } = new;
         let id = u32::from_le_bytes(start::random());
         let secret: [u8; 32] = start::random();
         let text = format!("vdm_{id:08x}_{}", hex(&secret));
@@ -297,7 +301,7 @@ impl Backend for Daemon {
             expires: expires.map(|end| end.to_string()),
             token: text,
         };
-        let token = ApiToken { name, id, digest, role, by, created: now(), expires, used: None };
+        let token = ApiToken { name, id, digest, role, pools, by, created: now(), expires, used: None };
         match self.keeper.create_token(token).await {
             Ok(()) => Ok(Ok(created)),
             Err(KeeperError::Refused(why)) => Ok(Err(why)),
@@ -328,8 +332,8 @@ impl Backend for Daemon {
         self.audit.entries(after).await
     }
 
-    async fn edit(&self, request: EditRequest, by: Caller) -> Result<Edited, String> {
-        self.reconciler.edit(request, by).await
+    async fn edit(&self, request: EditRequest, by: Caller, pools: Vec<Name>) -> Result<Edited, String> {
+        self.reconciler.edit(request, by, pools).await
     }
 
     async fn adopt(&self, request: Adopt) -> Result<(), String> {

@@ -35,6 +35,7 @@ use crate::api::Backend;
 use crate::api::access::{Access, Names, Peer, guard};
 use crate::api::audit::Audit;
 use crate::api::busy::Busy;
+use crate::api::quota::Quotas;
 use crate::api::route::Route;
 use crate::config::{Api, Listen, runtime};
 use crate::model::Role;
@@ -152,7 +153,7 @@ impl Control {
         self,
         backend: B,
         (router, routes): (Router, Vec<Route>),
-        audit: Audit,
+        (audit, quotas): (Audit, Arc<Quotas>),
         board: &StatusBoard,
         stop: &Stop,
         tasks: &mut JoinSet<()>,
@@ -166,6 +167,7 @@ impl Control {
             viewer_token: settings.viewer_token.clone(),
             network: runtime::network(),
             audit,
+            quotas: quotas.clone(),
         });
         let router = router.layer(from_fn_with_state((access, backend), guard::<B>));
         let (members, group) = (settings.group_role, socket::group());
@@ -183,7 +185,7 @@ impl Control {
                 }
             }));
         }
-        let service = Service { router, members, group, token: Arc::new(token), certificate };
+        let service = Service { router, members, group, token: Arc::new(token), certificate, quotas };
         for (listen, endpoint) in settings.listen.into_iter().zip(endpoints) {
             let (listener, part) = match endpoint {
                 Endpoint::Open(listener) => (Some(listener), Part::Daemon),
@@ -234,6 +236,7 @@ struct Service {
     group: Option<Gid>,
     token: Arc<Token>,
     certificate: Option<Arc<Certificate>>,
+    quotas: Arc<Quotas>,
 }
 
 impl Service {
@@ -258,20 +261,20 @@ impl Service {
             }
         };
         row.serving();
-        let Service { router, members, group, token, certificate } = self;
+        let Service { router, members, group, token, certificate, quotas } = self;
         match listener {
             Listener::Tcp(tcp) => {
                 let beyond = tcp.local_addr().is_ok_and(|own| Listen::Tcp(own).is_beyond_loopback());
                 let certificate = certificate.filter(|_| beyond);
                 let accept = async || {
-                    let (stream, _) = tcp.accept().await?;
-                    Ok((Accepted::tcp(stream, certificate.clone()), Peer::Network))
+                    let (stream, from) = tcp.accept().await?;
+                    Ok((Accepted::tcp(stream, certificate.clone()), Peer::Network(from.ip())))
                 };
                 let keep_token = || {
                     token.mend();
                     true
                 };
-                run(accept, router, stop, keep_token).await;
+                run(accept, router, quotas, stop, keep_token).await;
             }
             Listener::Unix(unix, file) => {
                 let accept = async || {
@@ -279,7 +282,7 @@ impl Service {
                     let peer = socket::peer(&stream, group, members)?;
                     Ok((Accepted::Open(Box::new(stream)), peer))
                 };
-                run(accept, router, stop.clone(), || file.is_ours()).await;
+                run(accept, router, quotas, stop.clone(), || file.is_ours()).await;
                 if !*stop.borrow() {
                     return Err("its socket was removed".to_owned());
                 }
@@ -307,8 +310,13 @@ fn bind(listen: &Listen) -> io::Result<Listener> {
 }
 
 /// Serves until it is time to stop, or `is_there`, which is asked now and then, says no.
-async fn run<F>(accept: impl Fn() -> F, router: Router, mut stop: Stop, is_there: impl Fn() -> bool)
-where
+async fn run<F>(
+    accept: impl Fn() -> F,
+    router: Router,
+    quotas: Arc<Quotas>,
+    mut stop: Stop,
+    is_there: impl Fn() -> bool,
+) where
     F: Future<Output = io::Result<(Accepted, Peer)>>,
 {
     let mut connections = Connections::default();
@@ -318,8 +326,9 @@ where
         loop {
             match accept().await {
                 Ok((accepted, peer)) => {
-                    let user = peer.limited_user();
+                    let user = peer.limited();
                     if !connections.admits(user) {
+                        quotas.connection();
                         accepted.refuse().await;
                         continue;
                     }

@@ -4,6 +4,7 @@
 mod commit;
 mod judge;
 mod patch;
+mod scope;
 mod target;
 
 use super::reconcile::{Followed, Reconciler, read_of};
@@ -57,7 +58,7 @@ impl Reconciler {
     ///
     /// The source is read before the turn is taken, and written to when it was given back: a server that hangs holds up
     /// no orders and no other source. What is written is judged once more when it goes live.
-    pub async fn edit(&self, request: EditRequest, by: Caller) -> Result<Edited, String> {
+    pub async fn edit(&self, request: EditRequest, by: Caller, pools: Vec<Name>) -> Result<Edited, String> {
         let name = match self.target(&request) {
             Ok(name) => name,
             Err(refused) => return Ok(*refused),
@@ -65,7 +66,7 @@ impl Reconciler {
         let _edits = self.gate(&name).edits.lock().await;
         let mut moved = None;
         for _ in 0..TRIES {
-            match self.attempt_edit(&name, &request, &by, moved.as_ref()).await? {
+            match self.attempt_edit(&name, &request, (&by, &pools), moved.as_ref()).await? {
                 Attempt::Ended(edited) => return Ok(*edited),
                 Attempt::Moved(again) => moved = Some(again),
             }
@@ -78,7 +79,7 @@ impl Reconciler {
         &self,
         name: &Name,
         request: &EditRequest,
-        by: &Caller,
+        (by, pools): (&Caller, &[Name]),
         moved: Option<&Moved>,
     ) -> Result<Attempt, String> {
         let reading = self.read_now(name).await.map_err(|error| error.to_string())?;
@@ -88,7 +89,7 @@ impl Reconciler {
         {
             return Ok(ended(refused(format!("the repository refuses the commit: {why}"))));
         }
-        let prepared = match self.prepare(name, request, &reading).await {
+        let prepared = match self.prepare(name, (request, pools), &reading).await {
             Ok(prepared) => prepared,
             Err(edited) => return Ok(Attempt::Ended(edited)),
         };

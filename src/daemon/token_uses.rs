@@ -61,7 +61,17 @@ mod tests {
     fn one_use_an_hour_is_stored() {
         let token = |id, used| {
             let (name, digest) = ("ci".parse().unwrap(), [0; 32]);
-            ApiToken { name, id, digest, role: Role::Viewer, by: None, created: Time(0), expires: None, used }
+            ApiToken {
+                name,
+                id,
+                digest,
+                role: Role::Viewer,
+                pools: Vec::new(),
+                by: None,
+                created: Time(0),
+                expires: None,
+                used,
+            }
         };
         let uses = TokenUses::default();
         let noted = |id, at: u64| uses.note(&token(id, None), Time(at * 1000));

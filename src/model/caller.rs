@@ -11,6 +11,8 @@ words! {
     pub enum Role {
         /// Reads, and makes plans that change nothing.
         Viewer = "viewer",
+        /// Will take machines from pools and give them back; until pools are acted on, it reads like a viewer.
+        Claimer = "claimer",
         /// Does what a commit to the inventory can do, and pauses the daemon: verbs, apply, suspend, pin.
         Editor = "editor",
         /// Also consents to what a safety rule holds, and says who holds a token.
@@ -86,7 +88,7 @@ impl FromStr for Role {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Role, &'static str> {
-        Role::named(text).ok_or("the roles are viewer, editor and admin")
+        Role::named(text).ok_or("the roles are viewer, claimer, editor and admin")
     }
 }
 

@@ -19,6 +19,8 @@ pub struct ApiToken {
     /// SHA-256 of the token.
     pub digest: [u8; 32],
     pub role: Role,
+    /// The pools whose deployments it may change, and nothing else; any where there are none. Reading is not bound.
+    pub pools: Vec<Name>,
     /// Who created it; `None` for a caller of a later version.
     pub by: Option<Caller>,
     pub created: Time,

@@ -636,7 +636,17 @@ fn a_copy_of_the_directory_keeps_its_tokens_and_damage_opens_nothing() {
     let token = |name: &str, role| {
         let (name, by) = (name.parse().unwrap(), Some(Caller::DAEMON));
         let (created, expires) = (Time(5), Some(Time(50)));
-        Arc::new(ApiToken { name, id: 7, digest: [3; 32], role, by, created, expires, used: None })
+        Arc::new(ApiToken {
+            name,
+            id: 7,
+            digest: [3; 32],
+            role,
+            pools: Vec::new(),
+            by,
+            created,
+            expires,
+            used: None,
+        })
     };
     let record = |token: Arc<ApiToken>| Record::ApiToken(token.name.clone(), Some(token));
     let (ci, gone) = (token("ci", Role::Editor), token("gone", Role::Admin));

@@ -377,7 +377,7 @@ async fn verbs_write_to_the_source_that_holds_the_resource() {
         dry_run: true,
         ..EditRequest::default()
     };
-    let why = async |request| match lab.reconciler.edit(request, Caller::DAEMON).await {
+    let why = async |request| match lab.reconciler.edit(request, Caller::DAEMON, Vec::new()).await {
         Ok(Edited::Refused { why, .. }) | Err(why) => why,
         Ok(other) => format!("{other:?}"),
     };
@@ -441,7 +441,7 @@ async fn others_go_on(lab: &Lab, request: EditRequest, began: &std::path::Path) 
     lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
     lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
     let reconciler = lab.reconciler.clone();
-    let edit = tokio::spawn(async move { reconciler.edit(request, Caller::DAEMON).await });
+    let edit = tokio::spawn(async move { reconciler.edit(request, Caller::DAEMON, Vec::new()).await });
     let others = async {
         while !began.exists() {
             assert!(!edit.is_finished(), "the edit ended before");
@@ -498,7 +498,7 @@ async fn several_edits_are_one_commit_or_none() {
     lab.load("one", "r1", &[("net.toml", NET), ("x.toml", &text), ("y.toml", &more), KERNEL]).await;
     let send = async |edits: Vec<Edit>, dry_run: bool| {
         let request = EditRequest { edits, dry_run, ..EditRequest::default() };
-        lab.reconciler.edit(request, Caller::DAEMON).await.unwrap()
+        lab.reconciler.edit(request, Caller::DAEMON, Vec::new()).await.unwrap()
     };
     let redeploy = |name: &str| edit_of(Verb::Redeploy, name);
     let all = || {

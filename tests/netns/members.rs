@@ -116,7 +116,7 @@ fn every_route_of_the_contract_asks_for_its_role() {
         String::from_utf8_lossy(&output.stdout).parse::<u16>().unwrap_or_default()
     };
     let by_socket = ["--unix-socket", socket.as_str()];
-    let roles = ["viewer", "editor", "admin"];
+    let roles = ["viewer", "claimer", "editor", "admin"];
     let token = |role: &str| {
         let words = ["--server", &socket, "token", "create", &format!("its-{role}"), "--role", role];
         let output = house.ctl_as(&["--reuid", "0"], &words);

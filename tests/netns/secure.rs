@@ -154,6 +154,33 @@ fn names_and_files_change_while_it_runs() {
     assert_eq!(house.daemon.stop(), Some(0));
 }
 
+#[test]
+fn guesses_are_limited_by_address_and_lock_nobody_out() {
+    let Some(house) = far("") else { return };
+    let ca = authority(&house).display().to_string();
+    // One connection each time is what a guesser has to do who is told to go away; many in one are faster.
+    let url = format!("https://{FAR}/v1/status?[1-400]");
+    let many = ["--cacert", &ca, "-o", "/dev/null", "-H", "Authorization: Bearer vdm_0_guess", &url];
+    let (_, codes, _) = curl(&house.net, &many);
+    let count = |code: &str| codes.lines().filter(|line| *line == code).count();
+    assert!(count("401") >= 300 && count("429") >= 50, "{} {}", count("401"), count("429"));
+    let (_, text, _) = curl(&house.net, &["-i", "--cacert", &ca, &format!("https://{FAR}/v1/status")]);
+    assert!(text.contains("429") && text.to_lowercase().contains("retry-after: "), "{text}");
+    // A good token of the same host, another address, and the socket are not meant.
+    let bearer = format!("Authorization: Bearer {}", house.token);
+    let metrics = format!("https://{FAR}/metrics");
+    let (status, text, _) = curl(&house.net, &["--cacert", &ca, "-H", &bearer, &metrics]);
+    assert_eq!(status, 200, "{text}");
+    let refused =
+        text.lines().find(|line| line.starts_with("voldemort_api_refused_total{limit=\"failures\"}"));
+    assert!(refused.unwrap().rsplit(' ').next().unwrap().parse::<u64>().unwrap() >= 50, "{refused:?}");
+    assert_eq!(house.ask("GET /v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x", "").0, 401);
+    let socket = house.socket().display().to_string();
+    let status = house.ctl_as(&["--reuid", "0"], &["--server", &socket, "get", "status"]);
+    assert!(status.status.success(), "{}", err(&status));
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
 /// `voldemortctl` on the client's host, whose contexts are in `home`.
 fn ctl(house: &House, home: &Path, words: &[&str], input: &str) -> (i32, String) {
     let mut command = Command::new("ip");

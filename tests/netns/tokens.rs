@@ -170,3 +170,134 @@ fn what_a_token_watches_ends_with_it() {
     let rest = other.wait_with_output().unwrap();
     assert!(String::from_utf8_lossy(&rest.stdout).contains("was revoked by user 0 (admin)"));
 }
+
+/// Two pools, each with two machines, and a deployment on one of each.
+const POOLS: &str = "[profile.base]\nboot = 'local'\n\
+    [pool.blue]\nprofile = 'base'\nselect = { team = 'blue' }\n\
+    [pool.red]\nprofile = 'base'\nselect = { team = 'red' }\n\
+    [machine.b1]\nmac = '00:11:22:33:44:01'\nlabels = { team = 'blue' }\n\
+    [machine.b2]\nmac = '00:11:22:33:44:02'\nlabels = { team = 'blue', rack = 'x' }\n\
+    [machine.r1]\nmac = '00:11:22:33:44:03'\nlabels = { team = 'red' }\n\
+    [machine.r2]\nmac = '00:11:22:33:44:04'\nlabels = { team = 'red', rack = 'x' }\n\
+    [deployment.on-blue]\nmachine = 'b1'\nboot = 'local'\naddress = '10.0.10.41'\n\
+    [deployment.on-red]\nmachine = 'r1'\nboot = 'local'\naddress = '10.0.10.42'\n";
+
+#[test]
+fn a_token_of_a_pool_changes_its_deployments_and_nothing_else() {
+    let Some(site) = Site::new() else { return };
+    let unknown = site.ctl(&["token", "create", "early", "--role", "editor", "--pool", "blue"]);
+    assert!(err(&unknown).contains("has no pool blue"), "{}", err(&unknown));
+    let file = site.house.folder.path().join("inventory/pools.toml");
+    std::fs::write(&file, POOLS).unwrap();
+    let admin = site.create(&["all", "--role", "admin"]);
+    let end = Instant::now() + Duration::from_secs(30);
+    while site.ask(&admin, "GET /v1/pools/red", "").0 != 200 {
+        assert!(Instant::now() < end, "the pools are live");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let viewer = site.ctl(&["token", "create", "odd", "--role", "viewer", "--pool", "blue"]);
+    assert!(err(&viewer).contains("a viewer changes nothing"), "{}", err(&viewer));
+    let blue = site.create(&["blue", "--role", "editor", "--pool", "blue"]);
+    // Even an admin's is bound.
+    let chief = site.create(&["chief", "--role", "admin", "--pool", "blue"]);
+    let claimer = site.create(&["taker", "--role", "claimer", "--pool", "blue"]);
+    let list = site.ctl(&["token", "list", "-o", "json"]);
+    let list: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
+    let of = |name: &str| {
+        list.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap()["pools"].clone()
+    };
+    assert_eq!((of("blue"), of("all")), (serde_json::json!(["blue"]), serde_json::json!([])));
+
+    let one = |verb: &str, kind: &str, name: &str, settings: &[(&str, &str)]| {
+        let setting = |(key, value): &(&str, &str)| serde_json::json!({ "path": [key], "value": value });
+        let settings: Vec<serde_json::Value> = settings.iter().map(setting).collect();
+        serde_json::json!({ "verb": verb, "kind": kind, "name": name, "settings": settings })
+    };
+    let edit = |token: &str, edit: serde_json::Value| {
+        site.ask(token, "POST /v1/edits", &serde_json::json!({ "edit": edit }).to_string())
+    };
+    let before = std::fs::read_to_string(&file).unwrap();
+    let here = ("address", "10.0.10.53");
+    let mut select = one("create", "deployment", "any-x", &[("boot", "local"), here]);
+    let rack = serde_json::json!({ "path": ["select"], "value": { "rack": "x" } });
+    select["settings"].as_array_mut().unwrap().push(rack);
+    for (what, edit_of) in [
+        ("another pool's", one("update", "deployment", "on-red", &[("address", "10.0.10.52")])),
+        ("a deletion there", one("delete", "deployment", "on-red", &[])),
+        ("a new installation there", one("redeploy", "deployment", "on-red", &[])),
+        ("away from the pool", one("update", "deployment", "on-blue", &[("machine", "r2")])),
+        ("into the pool", one("update", "deployment", "on-red", &[("machine", "b2")])),
+        ("one that is of no pool", one("update", "deployment", "harry", &[("address", "10.0.10.52")])),
+        (
+            "a new one elsewhere",
+            one("create", "deployment", "new", &[("machine", "r2"), ("boot", "local"), here]),
+        ),
+        (
+            "a machine of its own",
+            one("create", "deployment", "new", &[("mac", "00:11:22:33:44:99"), here, ("boot", "local")]),
+        ),
+        ("whatever has a label", select),
+        ("a machine", one("update", "machine", "b1", &[("mac", "00:11:22:33:44:77")])),
+        ("a machine's labels", one("create", "machine", "b9", &[("mac", "00:11:22:33:44:78")])),
+        ("a boot", one("delete", "boot", "local", &[])),
+        ("a profile", one("update", "profile", "base", &[("boot", "local"), ("template", "x")])),
+    ] {
+        for token in [&blue, &chief] {
+            let (status, said) = edit(token, edit_of.clone());
+            // Some would be wrong for everybody; none is done.
+            assert!(status == 403 || status == 422, "{what}: {status} {said}");
+            assert!(status == 403 || !said.contains("written\""), "{what}: {said}");
+        }
+    }
+    let (status, said) = edit(&blue, one("update", "deployment", "on-red", &[("address", "10.0.10.52")]));
+    assert!(
+        status == 403 && said.contains("out-of-scope") && said.contains("not certainly of them"),
+        "{said}"
+    );
+    // One of several is enough, also only to see what it would do.
+    let good = one("update", "deployment", "on-blue", &[("address", "10.0.10.51")]);
+    let bad = one("update", "deployment", "on-red", &[("address", "10.0.10.52")]);
+    for body in [
+        serde_json::json!({ "edits": [good, bad] }),
+        serde_json::json!({ "edit": bad, "dry_run": true }),
+        serde_json::json!({ "edit": good, "installed": true }),
+    ] {
+        let (status, said) = site.ask(&blue, "POST /v1/edits", &body.to_string());
+        assert_eq!(status, 403, "{body}: {said}");
+    }
+    assert_eq!(edit(&claimer, good.clone()).0, 403, "a claimer edits nothing");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "nothing of all this was written");
+
+    // Every route that changes something is closed, except the one that judges; reading is not bound.
+    let contract =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/openapi.json")).unwrap();
+    let contract: serde_json::Value = serde_json::from_str(&contract).unwrap();
+    let mut closed = 0;
+    for (path, operations) in contract["paths"].as_object().unwrap() {
+        let path = match path.split_once('{') {
+            Some((before, _)) => format!("{before}nobody"),
+            None => path.clone(),
+        };
+        for (method, operation) in operations.as_object().unwrap() {
+            let (role, method) = (operation["x-role"].as_str(), method.to_uppercase());
+            let Some(role) = role.filter(|_| path != "/v1/edits") else { continue };
+            let (status, said) = site.ask(&chief, &format!("{method} {path}"), "");
+            let is_change = method != "GET" && role != "viewer";
+            assert_eq!(status == 403, is_change, "{method} {path}: {status} {said}");
+            closed += usize::from(is_change);
+        }
+    }
+    assert!(closed >= 8, "{closed}");
+
+    // What is of the pool it changes, makes and takes away.
+    let mut new = one("create", "deployment", "new", &[("boot", "local"), ("address", "10.0.10.53")]);
+    let team = serde_json::json!({ "path": ["select"], "value": { "team": "blue" } });
+    new["settings"].as_array_mut().unwrap().push(team);
+    for edit_of in [good, new, one("delete", "deployment", "on-blue", &[])] {
+        let (status, said) = edit(&blue, edit_of.clone());
+        assert_eq!(status, 200, "{edit_of}: {said}");
+    }
+    let after = std::fs::read_to_string(&file).unwrap();
+    assert!(after.contains("on-red") && !after.contains("on-blue"), "{after}");
+    assert_eq!(site.house.daemon.stop(), Some(0));
+}

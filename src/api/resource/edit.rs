@@ -1,5 +1,7 @@
 //! `POST /v1/edits`: a change of the inventory itself.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::header::{ETAG, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
@@ -21,6 +23,7 @@ use crate::api::routes::Backend;
 use crate::edit::{EDITS_MAX, Edit};
 use crate::model::{Caller, SourceCondition};
 use crate::plan::{Consent, Hold, Plan};
+use crate::state::ApiToken;
 
 /// `POST /v1/edits`: a change of the inventory itself. It has either `edit` or `edits`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -146,6 +149,13 @@ pub enum Edited {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         edit: Option<EditPlace>,
     },
+    /// The token is bound to pools, and this is not of them; nothing was written.
+    OutOfScope {
+        why: String,
+        /// Which of several edits it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        edit: Option<EditPlace>,
+    },
     /// The resource is not the one that `If-Match` names; `etag` is that of the present one, if there is one.
     Changed {
         etag: Option<String>,
@@ -172,6 +182,7 @@ pub fn routes<B: Backend>() -> Routes<B> {
     let route =
         Route::post("/v1/edits", "Changes the inventory itself, by a commit where it is a repository")
             .takes::<EditRequest>()
+            .judges_pools()
             .header(
                 "If-Match",
                 "Entity tags of the resource: 412 if it has another by now. Of several edits each has its own `if_match`",
@@ -182,7 +193,7 @@ pub fn routes<B: Backend>() -> Routes<B> {
                  the first time; another request with it is 422, and one that is still being done 409",
             )
             .answers::<Edited>(StatusCode::OK, "What became of it")
-            .answers::<Edited>(StatusCode::FORBIDDEN, "The daemon may not write to this inventory")
+            .answers::<Edited>(StatusCode::FORBIDDEN, "The daemon may not write to this inventory, or this token not to this resource")
             .answers::<Edited>(
                 StatusCode::CONFLICT,
                 "A safety rule or a protection holds it; nothing was written",
@@ -202,6 +213,7 @@ pub fn routes<B: Backend>() -> Routes<B> {
 async fn edit<B: Backend>(
     State(backend): State<B>,
     Extension(caller): Extension<Caller>,
+    token: Option<Extension<Arc<ApiToken>>>,
     Extension(keys): Extension<Keys>,
     headers: HeaderMap,
     Posted(mut request): Posted<EditRequest>,
@@ -213,11 +225,16 @@ async fn edit<B: Backend>(
     if let Err((status, why)) = checked {
         return problem::problem(status, &why);
     }
+    let pools = token.map(|token| token.pools.clone()).unwrap_or_default();
+    if !pools.is_empty() && request.installed {
+        let why = "a token that is bound to pools makes edits, and does not say what was installed";
+        return problem::problem(StatusCode::FORBIDDEN, why);
+    }
     let whole = serde_json::to_string(&request).unwrap_or_default();
     let (wanted, by) = (request.summary(), caller.clone());
     let what = wanted.clone();
     let work = async move {
-        match backend.edit(request, by).await {
+        match backend.edit(request, by, pools).await {
             Ok(edited) => {
                 let became = edited.became();
                 about(edited.answer(), format!("{what}: {became}"))
@@ -304,6 +321,7 @@ impl Edited {
             Edited::Unchanged => "nothing to change".into(),
             Edited::Held { .. } => "held by a safety rule".into(),
             Edited::Protected { .. } => "held by a protection".into(),
+            Edited::OutOfScope { .. } => "not of the token's pools".into(),
             Edited::Changed { .. } => "the resource is another one than If-Match names".into(),
             Edited::Invalid { .. } => "the manifests would be wrong".into(),
             Edited::Refused { .. } => "it can't be made".into(),
@@ -322,6 +340,7 @@ impl Edited {
             ),
             Edited::Held { holds, .. } => (StatusCode::CONFLICT, held(holds)),
             Edited::Protected { why, .. } => (StatusCode::CONFLICT, why.clone()),
+            Edited::OutOfScope { why, .. } => (StatusCode::FORBIDDEN, why.clone()),
             Edited::Changed { etag, edit } => return changed(etag.as_deref(), edit.as_ref(), &self),
             Edited::Invalid { report, .. } => (StatusCode::UNPROCESSABLE_ENTITY, report.clone()),
             Edited::Refused { why, .. } => (StatusCode::UNPROCESSABLE_ENTITY, why.clone()),

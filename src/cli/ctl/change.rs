@@ -281,6 +281,7 @@ impl How {
                 (Exit::Refused, holds.join("\n"))
             }
             Edited::Protected { why, .. } => (Exit::Refused, why.clone()),
+            Edited::OutOfScope { why, .. } => (Exit::NotAllowed, why.clone()),
             Edited::Changed { .. } => (Exit::Refused, "the resource has changed meanwhile".to_owned()),
             Edited::Invalid { report, .. } => {
                 say(report);

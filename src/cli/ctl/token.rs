@@ -27,6 +27,9 @@ enum What {
         /// What its holder may do
         #[arg(long, value_parser = Role::NAMES.to_vec())]
         role: String,
+        /// Only for deployments whose machines are of this pool (or these, with commas), and for no other change
+        #[arg(long, value_name = "POOL", value_delimiter = ',')]
+        pool: Vec<String>,
         /// For how long it is good, as 90d or 12h; without this, until it is revoked
         #[arg(long, value_name = "DURATION")]
         expires: Option<String>,
@@ -50,9 +53,9 @@ enum What {
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     match &arguments.what {
-        What::Create { name, role, expires, output } => {
+        What::Create { name, role, pool, expires, output } => {
             let (name, role, expires) = (name.clone(), role.clone(), expires.clone());
-            create(&TokenWanted { name, role, expires }, output == "json", remote)
+            create(&TokenWanted { name, role, pools: pool.clone(), expires }, output == "json", remote)
         }
         What::List { output } => get::run(&get::Arguments::of(Listed::Tokens, *output), remote),
         What::Revoke { name, output } => revoke(name, output == "json", remote),

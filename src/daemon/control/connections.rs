@@ -1,6 +1,6 @@
 //! The connections of one listener. When there are too many, the one that has made no progress for longest makes
-//! room, unless the daemon works for it: whoever only holds a connection open blocks nobody. One user of the host has a
-//! part of them at most, so that work for one does not keep all others out. Streams of events are counted elsewhere
+//! room, unless the daemon works for it: whoever only holds a connection open blocks nobody. One user of the host, and
+//! one address of the network, has a part of them at most, so that work for one does not keep all others out. Streams of events are counted elsewhere
 //! (`api::streams`): they take no place here.
 
 use std::collections::VecDeque;
@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
+use crate::api::access::Limited;
 use crate::api::busy::Busy;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 512;
-/// Of them for one user of the host who is not an admin.
+/// Of them for one user of the host who is not an admin, and for one address of another host.
 const USER_MAX: usize = CONNECTIONS_MAX / 4;
 /// Between two looks for room while the daemon works for every connection.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -25,8 +26,8 @@ pub(super) struct Connections(VecDeque<Connection>);
 struct Connection {
     busy: Busy,
     task: AbortHandle,
-    /// The user of the host, where it has no more than a part.
-    user: Option<u32>,
+    /// Whose it is, where that one has no more than a part.
+    user: Option<Limited>,
 }
 
 impl Connection {
@@ -50,9 +51,9 @@ impl Connections {
         }
     }
 
-    /// Whether a user may have one more. One that has all that it may have gives up the one that made no progress for
+    /// Whether a caller may have one more. One that has all that it may have gives up the one that made no progress for
     /// longest; if the daemon works for all of them, it may not.
-    pub(super) fn admits(&mut self, user: Option<u32>) -> bool {
+    pub(super) fn admits(&mut self, user: Option<Limited>) -> bool {
         let is_own = |connection: &Connection| connection.user == user && !connection.busy.is_stream();
         if user.is_none() || self.0.iter().filter(|connection| is_own(connection)).count() < USER_MAX {
             return true;
@@ -71,7 +72,7 @@ impl Connections {
         ended.inspect(|connection| connection.task.abort()).is_some()
     }
 
-    pub(super) fn enter(&mut self, busy: Busy, task: AbortHandle, user: Option<u32>) {
+    pub(super) fn enter(&mut self, busy: Busy, task: AbortHandle, user: Option<Limited>) {
         self.0.push_back(Connection { busy, task, user });
     }
 }
@@ -108,10 +109,14 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         let mut streams = Vec::new();
         for _ in 0..2 * CONNECTIONS_MAX {
-            assert!(connections.admits(Some(1000)));
+            assert!(connections.admits(Some(Limited::User(1000))));
             connections.room().await;
             let busy = Busy::default();
-            connections.enter(busy.clone(), tasks.spawn(std::future::pending::<()>()), Some(1000));
+            connections.enter(
+                busy.clone(),
+                tasks.spawn(std::future::pending::<()>()),
+                Some(Limited::User(1000)),
+            );
             streams.push(busy.stream());
         }
         assert!(connections.0.len() <= CONNECTIONS_MAX);
@@ -123,17 +128,20 @@ mod tests {
         let mut connections = Connections::default();
         let mut tasks = tokio::task::JoinSet::new();
         let mut work = Vec::new();
-        while connections.admits(Some(1000)) {
+        while connections.admits(Some(Limited::User(1000))) {
             let busy = Busy::default();
             work.push(busy.begin());
-            connections.enter(busy, tasks.spawn(std::future::pending::<()>()), Some(1000));
+            connections.enter(busy, tasks.spawn(std::future::pending::<()>()), Some(Limited::User(1000)));
         }
         assert_eq!(connections.0.len(), USER_MAX, "the daemon works for all that it has");
-        assert!(connections.admits(Some(1001)) && connections.admits(None), "there is room for others");
+        assert!(
+            connections.admits(Some(Limited::User(1001))) && connections.admits(None),
+            "there is room for others"
+        );
         // What it only holds open, or what ended, makes room for its own.
         drop(work.pop());
         let idle = connections.0.back().unwrap().task.clone();
-        assert!(connections.admits(Some(1000)) && connections.0.len() == USER_MAX - 1);
+        assert!(connections.admits(Some(Limited::User(1000))) && connections.0.len() == USER_MAX - 1);
         assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled() && idle.is_finished());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Prepared, Reconciler, place, refused, shown};
+use super::{Prepared, Reconciler, place, refused, scope, shown};
 use crate::api::IfMatch;
 use crate::api::resource::{EditRequest, Edited, named};
 use crate::daemon::now;
@@ -11,19 +11,27 @@ use crate::daemon::reconcile::{Invalid, read_of};
 use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Changes, Done, Known, Resource};
 use crate::inventory::Loaded;
-use crate::manifest::{Code, Kind, Level, Mark, Problem, WrittenFile, report};
+use crate::manifest::{Code, Documents, Kind, Level, Mark, Problem, WrittenFile, report};
 use crate::model::Name;
 use crate::plan;
 use crate::source::Snapshot;
 use crate::source::write::Reading;
 use crate::state::{Install, InstallStage, Revision, State};
 
+/// What a changed tree means.
+struct Weighed {
+    desired: Arc<Desired>,
+    /// That the tree before had not.
+    warnings: Vec<String>,
+    documents: Arc<Documents>,
+}
+
 impl Reconciler {
     /// Makes the edits in memory, and looks at everything that stands against them.
     pub(super) async fn prepare(
         &self,
         name: &Name,
-        request: &EditRequest,
+        (request, pools): (&EditRequest, &[Name]),
         reading: &Reading,
     ) -> Result<Prepared, Box<Edited>> {
         let changes = self.edited(request, reading).await?;
@@ -34,7 +42,13 @@ impl Reconciler {
         let mut shown = shown(&self.sources()[name], &changes);
         self.protection(request, &changes)?;
         let weighed = self.weigh(name, &reading.snapshot, &changes).await;
-        let (desired, warnings) = weighed.map_err(|invalid| in_edits(invalid, request, &changes))?;
+        let Weighed { desired, warnings, documents } =
+            weighed.map_err(|invalid| in_edits(invalid, request, &changes))?;
+        if !pools.is_empty() {
+            let selectors = scope::selectors(&documents, pools);
+            let (before, after) = (self.state().desired().clone(), &desired);
+            scope::allowed(request, pools, &selectors, &changes, (&before, after))?;
+        }
         if let Some(first) = shown.first_mut() {
             first.notes.extend(warnings);
         }
@@ -129,12 +143,7 @@ impl Reconciler {
 
     /// What the changed tree means and the warnings that it has and the tree before had not, or every
     /// problem it would have.
-    async fn weigh(
-        &self,
-        name: &Name,
-        snapshot: &Snapshot,
-        changes: &Changes,
-    ) -> Result<(Arc<Desired>, Vec<String>), Wrong> {
+    async fn weigh(&self, name: &Name, snapshot: &Snapshot, changes: &Changes) -> Result<Weighed, Wrong> {
         let before = self.tree_of(name, snapshot, None)?;
         let after = self.tree_of(name, snapshot, Some(changes))?;
         // Another source may be served in part: its manifests are judged as they were written.
@@ -161,6 +170,7 @@ impl Reconciler {
                 .filter(|problem| problem.level == Level::Warning && is_fresh(&mistake(problem)));
             warnings = told.map(|problem| report::concise(problem, &strict.documents.sources)).collect();
         }
+        let documents = served.documents.clone();
         let desired = match after.depth() {
             0 => served.desired,
             _ => {
@@ -168,7 +178,7 @@ impl Reconciler {
                 ready?.desired
             }
         };
-        Ok((desired, warnings))
+        Ok(Weighed { desired, warnings, documents })
     }
 
     /// A snapshot of one source, with some files changed, beside the others, as something to load.

@@ -110,6 +110,7 @@ impl Base {
         let control = Control::open(&self.config.api, random(), &self.config.state.directory)?;
         let daemon = Daemon {
             certificate: control.certificate(),
+            quotas: Arc::default(),
             keeper: self.keeper.clone(),
             reconciler: self.reconciler.clone(),
             watches: self.watches.clone(),
@@ -132,7 +133,8 @@ impl Base {
                 open_files()
             );
         }
-        control.serve(daemon.clone(), router(daemon, streams), audit, &self.board, stop, tasks);
+        let judges = (audit, daemon.quotas.clone());
+        control.serve(daemon.clone(), router(daemon, streams), judges, &self.board, stop, tasks);
         Ok(listens)
     }
 

@@ -32,7 +32,12 @@ pub(super) fn create(state: &mut State, token: ApiToken, now: Time, out: &mut Ap
     }
     let until = token.expires.map_or("until it is revoked".to_owned(), |end| format!("until {end}"));
     let by = token.by.as_ref().map_or("a caller that is not on record".to_owned(), Caller::to_string);
-    let text = format!("token {name} ({}, number {:08x}) was created by {by}, {until}", token.role, token.id);
+    let bound = match token.pools.as_slice() {
+        [] => String::new(),
+        pools => format!(", for the pools {}", pools.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")),
+    };
+    let text =
+        format!("token {name} ({}, number {:08x}) was created by {by}, {until}{bound}", token.role, token.id);
     let token = Arc::new(token);
     tokens.insert(name.clone(), token.clone());
     out.records.push(Record::ApiToken(name, Some(token)));
@@ -71,7 +76,17 @@ mod tests {
         let by = Some(Caller::DAEMON);
         let (name, expires) = (name.parse().unwrap(), expires.map(Time));
         let digest = [id as u8; 32];
-        ApiToken { name, id, digest, role: Role::Editor, by, created: Time(10), expires, used: None }
+        ApiToken {
+            name,
+            id,
+            digest,
+            role: Role::Editor,
+            pools: Vec::new(),
+            by,
+            created: Time(10),
+            expires,
+            used: None,
+        }
     }
 
     struct Hall(State, Applied);

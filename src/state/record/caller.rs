@@ -1,5 +1,5 @@
 //! Who caused something: how that is known (1 byte: 1 a user of the host, 2 a token, 3 the daemon, 4 a machine, 5 a
-//! webhook), the role (1 byte: 1 viewer, 2 editor, 3 admin), then the number of the user or the name of the token,
+//! webhook), the role (1 byte: 1 viewer, 2 editor, 3 admin, 4 claimer), then the number of the user or the name of the token,
 //! if it is one. Numbers lie in files: none changes, and none is used twice.
 
 use super::bytes::{Reader, field, number};
@@ -42,6 +42,7 @@ pub(super) fn role_code(role: Role) -> u8 {
         Role::Viewer => 1,
         Role::Editor => 2,
         Role::Admin => 3,
+        Role::Claimer => 4,
     }
 }
 

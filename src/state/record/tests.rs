@@ -166,11 +166,12 @@ fn effect() -> impl Strategy<Value = Record> {
 
 fn api_token() -> impl Strategy<Value = Record> {
     let times = (any::<u64>(), of(any::<u64>()), of(any::<u64>()));
-    let value = of((any::<u32>(), any::<[u8; 32]>(), select(Role::ALL.to_vec()), times, of(caller())));
+    let pools = proptest::collection::vec(name(), 0..3);
+    let value = of((any::<u32>(), any::<[u8; 32]>(), select(Role::ALL.to_vec()), pools, times, of(caller())));
     (name(), value).prop_map(|(name, value)| {
-        let token = value.map(|(id, digest, role, (created, expires, used), by)| {
+        let token = value.map(|(id, digest, role, pools, (created, expires, used), by)| {
             let (created, expires, used) = (Time(created), expires.map(Time), used.map(Time));
-            Arc::new(ApiToken { name: name.clone(), id, digest, role, by, created, expires, used })
+            Arc::new(ApiToken { name: name.clone(), id, digest, role, pools, by, created, expires, used })
         });
         Record::ApiToken(name, token)
     })
