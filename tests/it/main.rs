@@ -32,6 +32,7 @@ mod lossy;
 mod man;
 mod metadata;
 mod outside;
+mod packaging;
 mod permits;
 mod pipes;
 mod plan;
