@@ -56,9 +56,11 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
                 }
                 Err(error) => return Err(error),
             };
-            let read = found.lines.iter().all(|line| write(&arguments.shown(line)));
-            if !read || (found.lines.is_empty() && !arguments.follow) {
-                return Ok(());
+            if let Err(end) = found.lines.iter().try_for_each(|line| write(&arguments.shown(line))) {
+                return Ok(end);
+            }
+            if found.lines.is_empty() && !arguments.follow {
+                return Ok(Exit::Done);
             }
             (after, lineage) = (found.next, Some(found.lineage));
             if after == 0 {
@@ -67,7 +69,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         }
     });
     match shown {
-        Ok(()) => Exit::Done,
+        Ok(end) => end,
         Err(error) => remote::failed(&error, arguments.output == "jsonl"),
     }
 }
