@@ -26,10 +26,12 @@ mac      = "52:54:00:aa:00:01"
 address6 = "fd00:20::21"
 boot     = "debian"
 template = "cloud-init"
+ssh-keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 you@desk"]
 [deployment.web-2]
 mac      = "52:54:00:aa:00:02"
 boot     = "debian"
 template = "cloud-init"
+ssh-keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 you@desk"]
 "#;
 
 fn inventory(site: &str) -> Loaded {
