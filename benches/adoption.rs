@@ -204,7 +204,7 @@ fn install(crowd: &Arc<Crowd>, keeper: &Keeper, number: u32) {
     let (crowd, keeper) = (crowd.clone(), keeper.clone());
     tokio::spawn(async move {
         for step in [PermitStep::Start, PermitStep::Spend] {
-            let permit = Permit { deployment: deployment.clone(), redeploy: 0, step };
+            let permit = Permit { deployment: deployment.clone(), redeploy: 0, epoch: None, step };
             keeper.permit(permit).await.expect("it may install");
         }
         let (outcome, note) = (Outcome::Completed, String::new());

@@ -33,6 +33,7 @@ pub mod serials;
 pub mod served;
 mod server;
 mod source_status;
+pub mod tenancy;
 pub mod token;
 pub mod trust;
 pub mod upkeep;
@@ -67,6 +68,7 @@ pub use serials::Serials;
 pub use served::Served;
 pub use server::{Server, host};
 pub use source_status::SourceStatus;
+pub use tenancy::Tenancy;
 pub use token::{Purpose, TokenKey};
 pub use trust::{Doubts, Trust, Verdict};
 

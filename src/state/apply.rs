@@ -16,11 +16,13 @@ mod report;
 mod settle;
 mod tick;
 
+use imbl::ordmap::DiffItem;
+
 use super::command::{Command, Outcome, Verb};
 use super::effect::{Effect, Level, TaskOutcome};
 use super::outbox::TaskKind;
 use super::record::Record;
-use super::{Contest, Event, Installs, State, contest};
+use super::{Contest, Event, Installs, State, Tenancy, contest, tenancy};
 use crate::model::{Mac, Name, Time};
 
 pub use permit::Stale;
@@ -110,6 +112,28 @@ impl Applied {
         if self.installs(before, state) {
             state.lasting.serials.machines += 1;
             self.records.push(Record::Serial(state.serial()));
+        }
+    }
+
+    /// Records what differs between the tenancies of before and now, and the highest epoch that was given.
+    fn tenancies(&mut self, before: &imbl::OrdMap<Name, Tenancy>, state: &State) {
+        let now = &state.lasting.tenancies;
+        if now.ptr_eq(before) {
+            return;
+        }
+        let known = self.records.len();
+        self.records.extend(before.diff(now).map(|item| match item {
+            DiffItem::Add(machine, one) | DiffItem::Update { new: (machine, one), .. } => {
+                Record::Tenancy(machine.clone(), Some(one.clone()))
+            }
+            DiffItem::Remove(machine, _) => Record::Tenancy(machine.clone(), None),
+        }));
+        // A damaged record of an earlier version is no longer needed where the machine is known.
+        let damaged = state.lasting.damaged.iter().filter(|name| state.epoch_of(name).is_some());
+        self.records.extend(damaged.map(|name| Record::Assignment(name.clone(), None)));
+        if self.records.len() > known {
+            let note = tenancy::note(state.lasting.installs.newest());
+            self.records.push(Record::Note(tenancy::NOTE.into(), note));
         }
     }
 

@@ -128,7 +128,17 @@ impl Duty {
 pub struct Permit {
     pub deployment: Name,
     pub redeploy: u64,
+    /// The tenancy that the step was decided under; `None`: whichever the deployment has now.
+    pub epoch: Option<u64>,
     pub step: PermitStep,
+}
+
+impl Permit {
+    /// A step of a deployment as it is now.
+    pub fn new(state: &State, deployment: &Deployment, step: PermitStep) -> Permit {
+        let (name, redeploy) = (deployment.name.clone(), deployment.redeploy);
+        Permit { epoch: state.epoch_of(&name), deployment: name, redeploy, step }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +154,8 @@ pub enum PermitStep {
 pub struct Report {
     pub deployment: Name,
     pub redeploy: u64,
-    /// The installation it is of; `None`: the deployment's on the machine that it has.
+    /// The installation it is of, or the tenancy where none was begun; `None`: the deployment's on the machine that
+    /// it has.
     pub epoch: Option<u64>,
     pub outcome: Outcome,
     /// What the caller added (query or body), shortened and made printable.

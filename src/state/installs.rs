@@ -47,6 +47,16 @@ impl Installs {
         self.newest = self.newest.max(other.newest);
     }
 
+    /// Takes note that an epoch was given.
+    pub fn count(&mut self, epoch: u64) {
+        self.newest = self.newest.max(epoch);
+    }
+
+    /// The highest epoch that was given.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
     /// What is on a machine's disk: the newest that wrote, or may have written, to it.
     pub fn on_disk(&self, machine: &Name) -> Option<&Install> {
         self.on(machine).iter().rev().find(|install| install.is_on_disk())

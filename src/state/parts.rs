@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{
     ApiToken, Contest, Guards, Installs, Leases, Leases6, Outbox, Revision, Seen, Serials, Server, State,
-    TokenKey, Trust, gate, longest, looping, memo, schedule, served,
+    Tenancy, TokenKey, Trust, gate, longest, looping, memo, schedule, served,
 };
 use crate::desired::Desired;
 use crate::model::{Mac, Name, PowerReading, Time};
@@ -28,6 +28,8 @@ pub struct Lasting {
     pub installs: Installs,
     /// Which machine a deployment has: pinned by the manifest or chosen for its `select`.
     pub assignments: imbl::OrdMap<Name, Name>,
+    /// What each machine is for, and under which epoch; the assignments are stored in these.
+    pub tenancies: imbl::OrdMap<Name, Tenancy>,
     /// Whether installations may be asked for without a person's word.
     pub trust: Trust,
     /// What the last revision had, also where that is not loaded.
@@ -94,6 +96,7 @@ impl Default for Lasting {
             token_key: [0; 32].into(),
             installs: Installs::default(),
             assignments: imbl::OrdMap::new(),
+            tenancies: imbl::OrdMap::new(),
             trust: Trust::default(),
             served: served::Record::new(),
             guards: Arc::default(),

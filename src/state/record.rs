@@ -23,6 +23,7 @@ mod restored;
 mod revision;
 mod serial;
 mod served;
+mod tenancy;
 mod used_plan;
 
 use std::borrow::Cow;
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use ::bytes::Bytes;
 
 use super::outbox::{EffectId, Pending};
-use super::{ApiToken, Install, Lease, Lease6, Served};
+use super::{ApiToken, Install, Lease, Lease6, Served, Tenancy};
 use crate::model::{Mac, Name};
 
 pub use super::revision::stored::SavedRevision;
@@ -45,7 +46,8 @@ pub enum Record {
     Lease6(Lease6),
     /// All installations of a machine; an empty list deletes them.
     Installs(Name, Arc<[Install]>),
-    /// Which machine a deployment has; `None` deletes, likewise below.
+    /// Which machine a deployment has; `None` deletes, likewise below. Written by earlier versions, and only
+    /// deleted by this one: tenancies are in their place.
     Assignment(Name, Option<Name>),
     /// Whether a machine is under protection.
     Protection(Name, bool),
@@ -69,6 +71,8 @@ pub enum Record {
     Effect(EffectId, Option<Arc<Pending>>),
     /// A token of the control API.
     ApiToken(Name, Option<Arc<ApiToken>>),
+    /// What a machine is for.
+    Tenancy(Name, Option<Tenancy>),
 }
 
 /// How the records of one kind lie in bytes.
@@ -184,6 +188,7 @@ kinds! {
     Restored = 13: restored::Restored,
     Effect = 14: effect::Effect,
     ApiToken = 15: api_token::ApiToken,
+    Tenancy = 16: tenancy::Tenancy,
 }
 
 impl RecordKind {
@@ -217,6 +222,7 @@ impl Record {
             Record::Restored(_) => RecordKind::Restored,
             Record::Effect(..) => RecordKind::Effect,
             Record::ApiToken(..) => RecordKind::ApiToken,
+            Record::Tenancy(..) => RecordKind::Tenancy,
         }
     }
 
@@ -235,6 +241,7 @@ impl Record {
             Record::File(path, _) => out.extend_from_slice(path.as_bytes()),
             Record::Effect(id, _) => effect::Effect::write_key(id, out),
             Record::ApiToken(name, _) => api_token::ApiToken::write_key(name, out),
+            Record::Tenancy(machine, _) => tenancy::Tenancy::write_key(machine, out),
             Record::Revision(_) | Record::Serial(_) | Record::Restored(_) => {}
         }
     }
@@ -272,6 +279,9 @@ impl Record {
             }
             Record::ApiToken(_, token) => {
                 token.as_ref().is_some_and(|token| put::<api_token::ApiToken>(token, out))
+            }
+            Record::Tenancy(_, tenancy) => {
+                tenancy.as_ref().is_some_and(|tenancy| put::<tenancy::Tenancy>(tenancy, out))
             }
         }
     }

@@ -47,8 +47,24 @@ impl State {
     /// Of a deployment's present installation, or of the one that is about to begin.
     pub fn token(&self, purpose: Purpose, deployment: &Deployment) -> String {
         let install = self.install_of(&deployment.name);
-        let begun = install.filter(|install| install.redeploy == deployment.redeploy);
-        self.token_of(purpose, &deployment.name, deployment.redeploy, begun.map(|install| install.epoch))
+        match install.filter(|install| install.redeploy == deployment.redeploy) {
+            Some(begun) => self.token_of(purpose, &deployment.name, deployment.redeploy, Some(begun.epoch)),
+            None => self.early_token(purpose, deployment),
+        }
+    }
+
+    /// Of an installation that was never begun, under the deployment's present tenancy. Whoever saw it opens nothing
+    /// with it later.
+    fn early_token(&self, purpose: Purpose, deployment: &Deployment) -> String {
+        let early = self.token_of(purpose, &deployment.name, deployment.redeploy, None);
+        match self.epoch_of(&deployment.name) {
+            Some(epoch) => {
+                let mut hmac = self.lasting.token_key.hmac();
+                hmac.update(format!("{early}\nbefore {epoch}").as_bytes());
+                hex(&hmac.finalize().into_bytes()[..16])
+            }
+            None => early,
+        }
     }
 
     /// 32 hexadecimal digits, bound to the state directory's key, the deployment's name and `redeploy`
@@ -90,10 +106,10 @@ impl State {
         is_same(token, &self.token(purpose, deployment))
     }
 
-    /// Whether `token` is of an installation of the deployment that was never begun.
+    /// Whether `token` is of an installation of the deployment's present tenancy that was never begun.
     pub fn is_unbegun(&self, token: &str, purpose: Purpose, deployment: &Deployment) -> bool {
         let begun = self.install_of(&deployment.name).is_some_and(|one| one.redeploy >= deployment.redeploy);
-        !begun && is_same(token, &self.token_of(purpose, &deployment.name, deployment.redeploy, None))
+        !begun && is_same(token, &self.early_token(purpose, deployment))
     }
 }
 

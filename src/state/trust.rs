@@ -199,7 +199,7 @@ impl State {
             match verdict {
                 // The word is for this deployment. The doubt stays for others that the machine may be given.
                 Verdict::Install => {
-                    let (epoch, deployment) = (self.lasting.installs.next_epoch(), name.clone());
+                    let (epoch, deployment) = (self.raise_epoch(&install.machine, now), name.clone());
                     let (stage, former) = (InstallStage::Approved, Arc::default());
                     let conflict = false;
                     self.put_install(Install {

@@ -63,6 +63,10 @@ pub(super) fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Stor
     if !doubtful.is_empty() && log.append(&doubtful, 0).is_err() {
         opening.remarks.push("that installations became doubtful can't be written".into());
     }
+    let tenancies = saved.settle_tenancies();
+    if !tenancies.is_empty() && log.append(&tenancies, 0).is_err() {
+        opening.remarks.push("the epochs of machines can't be written".into());
+    }
     let restored = is_copy.then(|| [vec![Record::Restored(true)], saved.cancel_effects()].concat());
     match restored.map(|records| log.append(&records, 0)) {
         Some(Err(_)) => opening.remarks.push("that it is a copy can't be written".into()),

@@ -1,7 +1,7 @@
 //! What a state directory held when it was opened.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
 use crate::state::schedule::Pace;
 use crate::state::{
-    ApiToken, Event, Guards, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Serials,
-    Served, Server, State, Trust, conflict, contest, guard, trust,
+    ApiToken, Event, Guards, Install, Installs, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision,
+    Serials, Served, Server, State, Tenancy, Trust, conflict, contest, guard, tenancy, trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
@@ -35,7 +35,10 @@ pub struct Saved {
     /// Whether a person said that the machines of this site have no systems yet, so that installations
     /// of a new state are not doubtful. Set by who opens it.
     pub new_site: bool,
+    /// Deployments and their machines.
     pub assignments: Vec<(Name, Name)>,
+    /// What machines are for. Those of assignments that an earlier version stored come with the opening.
+    pub tenancies: Vec<(Name, Tenancy)>,
     pub protected: Vec<Name>,
     pub leases: Vec<Lease>,
     pub leases6: Vec<Lease6>,
@@ -107,7 +110,7 @@ impl Damage {
 
     /// Whether a machine may be installed or not because of this record.
     pub fn guards_disks(&self) -> bool {
-        matches!(self.kind, RecordKind::Installs | RecordKind::Assignment)
+        matches!(self.kind, RecordKind::Installs | RecordKind::Assignment | RecordKind::Tenancy)
     }
 
     /// Whether these records put something in its place.
@@ -134,6 +137,7 @@ impl Damage {
             | RecordKind::ApiToken => Some(Flag::Deleted),
             RecordKind::Installs
             | RecordKind::Assignment
+            | RecordKind::Tenancy
             | RecordKind::Served
             | RecordKind::Note
             | RecordKind::Revision
@@ -174,12 +178,16 @@ impl Saved {
     /// The state as it was when the daemon stopped; what is desired comes with the first revision.
     pub fn state(&self, server: Server) -> State {
         let guarding = self.damaged.iter().filter(|damage| damage.guards_disks());
+        let mut installs: Installs = self.installs.iter().cloned().collect();
+        installs.count(self.newest_epoch());
+        let held = self.tenancies.iter().map(|(machine, one)| (one.deployment.clone(), machine.clone()));
         let lasting = Lasting {
             lineage: self.lineage.as_str().into(),
             serials: Serials::stored(self.serial),
             token_key: self.token_key.into(),
-            installs: self.installs.iter().cloned().collect(),
-            assignments: self.assignments.iter().cloned().collect(),
+            installs,
+            assignments: held.chain(self.assignments.iter().cloned()).collect(),
+            tenancies: self.tenancies.iter().cloned().collect(),
             trust: self.trust(),
             served: self.served.iter().map(|(name, one)| (name.clone(), Arc::new(one.clone()))).collect(),
             guards: Arc::new(Guards::of_note(self.notes.get(guard::NOTE).map(Vec::as_slice))),
@@ -290,6 +298,7 @@ impl Saved {
             Record::Restored(restored) => self.restored = restored,
             Record::Effect(_, pending) => self.effects.extend(pending),
             Record::ApiToken(_, token) => self.tokens.extend(token),
+            Record::Tenancy(machine, tenancy) => self.tenancies.extend(tenancy.map(|one| (machine, one))),
         }
     }
 
@@ -342,6 +351,42 @@ impl Saved {
         (found.iter().map(record).collect(), found.iter().map(remark).collect())
     }
 
+    /// The highest epoch that was given.
+    fn newest_epoch(&self) -> u64 {
+        let installs = self.installs.iter().map(|install| install.epoch);
+        let tenancies = self.tenancies.iter().map(|(_, tenancy)| tenancy.epoch);
+        let noted = tenancy::of_note(self.notes.get(tenancy::NOTE).map(Vec::as_slice));
+        installs.chain(tenancies).max().unwrap_or(0).max(noted)
+    }
+
+    /// Assignments that an earlier version stored become tenancies: what is to be written of that. Where there is a
+    /// tenancy besides, an earlier version ran on what a later one had written, and its word is the last.
+    pub(super) fn settle_tenancies(&mut self) -> Vec<Record> {
+        let former = std::mem::take(&mut self.assignments);
+        let known: BTreeSet<(Name, Name)> =
+            self.tenancies.iter().map(|(machine, one)| (one.deployment.clone(), machine.clone())).collect();
+        let (same, other): (Vec<_>, Vec<_>) = former.iter().cloned().partition(|pair| known.contains(pair));
+        let places: BTreeSet<&Name> = other.iter().map(|(_, machine)| machine).collect();
+        let names: BTreeSet<&Name> = other.iter().map(|(deployment, _)| deployment).collect();
+        let (over, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tenancies)
+            .into_iter()
+            .partition(|(machine, one)| places.contains(machine) || names.contains(&one.deployment));
+        let served: BTreeMap<&Name, u64> =
+            self.served.iter().map(|(name, one)| (name, one.redeploy)).collect();
+        let redeploy = |name: &Name| served.get(name).copied();
+        let new = tenancy::upgraded(&other, &self.installs, redeploy, self.newest_epoch());
+        let mut records: Vec<Record> =
+            over.into_iter().map(|(machine, _)| Record::Tenancy(machine, None)).collect();
+        records.extend(new.iter().map(|(machine, one)| Record::Tenancy(machine.clone(), Some(one.clone()))));
+        records.extend(same.into_iter().chain(other).map(|(name, _)| Record::Assignment(name, None)));
+        self.tenancies = rest;
+        self.tenancies.extend(new);
+        self.assignments =
+            self.tenancies.iter().map(|(machine, one)| (one.deployment.clone(), machine.clone())).collect();
+        self.assignments.sort();
+        records
+    }
+
     /// All records of it, to be written anew; what is damaged is not among them.
     pub(super) fn records(self) -> Vec<Record> {
         let Saved {
@@ -353,6 +398,7 @@ impl Saved {
             served,
             new_site: _,
             assignments,
+            tenancies,
             protected,
             leases,
             leases6,
@@ -377,8 +423,11 @@ impl Saved {
         records.extend(leases.into_iter().map(Record::Lease4));
         records.extend(leases6.into_iter().map(Record::Lease6));
         records.extend(by_machine.into_iter().map(|(machine, list)| Record::Installs(machine, list.into())));
-        records
-            .extend(assignments.into_iter().map(|(name, machine)| Record::Assignment(name, Some(machine))));
+        let held: BTreeSet<(Name, Name)> =
+            tenancies.iter().map(|(machine, one)| (one.deployment.clone(), machine.clone())).collect();
+        let former = assignments.into_iter().filter(|pair| !held.contains(pair));
+        records.extend(former.map(|(name, machine)| Record::Assignment(name, Some(machine))));
+        records.extend(tenancies.into_iter().map(|(machine, one)| Record::Tenancy(machine, Some(one))));
         records.extend(protected.into_iter().map(|machine| Record::Protection(machine, true)));
         records.extend(served.into_iter().map(|(name, one)| Record::Served(name, Some(one.into()))));
         records.extend(notes.into_iter().map(|(name, note)| Record::Note(Cow::Owned(name), note)));

@@ -159,7 +159,7 @@ impl Work {
             (Duty::Install { permit }, _) => {
                 let step = if permit { PermitStep::Start } else { PermitStep::Spend };
                 say(format_args!("begin {step:?} {at} {redeploy}"));
-                self.keeper.permit(Permit { deployment, redeploy, step }).await.unwrap();
+                self.keeper.permit(Permit { deployment, redeploy, epoch: None, step }).await.unwrap();
                 say(format_args!("done {step:?} {at} {redeploy}"));
             }
             (_, Some(InstallStage::Spent)) => {

@@ -75,7 +75,7 @@ impl Site {
 
     fn step(&mut self, name: &str, step: PermitStep) {
         let redeploy = self.0.desired().deployments[name].redeploy;
-        let permit = Permit { deployment: name.parse().unwrap(), redeploy, step };
+        let permit = Permit { deployment: name.parse().unwrap(), redeploy, epoch: None, step };
         self.0 = self.0.after(Verb::Permit(permit), Time(1)).unwrap();
     }
 

@@ -121,7 +121,7 @@ impl Site {
 
     fn step(&mut self, name: &str, step: PermitStep) {
         let redeploy = self.table.desired().deployments[name].redeploy;
-        let permit = Permit { deployment: name.parse().unwrap(), redeploy, step };
+        let permit = Permit { deployment: name.parse().unwrap(), redeploy, epoch: None, step };
         self.table = self.table.after(Verb::Permit(permit.clone()), Time(1)).unwrap();
     }
 
@@ -610,4 +610,81 @@ fn a_machine_whose_network_card_was_changed_is_followed_by_its_other_marks() {
     let taken = db(board("m1", 7, 8)) + &board("m2", 1, 9) + &pinned("new", "m2", 0);
     let holds = held(&site, "", &taken, &Consent::default());
     assert!(holds.iter().any(|hold| hold.reason.contains("protected machines")), "{holds:?}");
+}
+
+/// A word that was on its way when its machine was given to another.
+#[test]
+fn a_late_word_of_an_earlier_tenancy_changes_nothing() {
+    let machines = machine("m1", 1) + &machine("m2", 2);
+    let mut site = Site::new(&(machines.clone() + &pinned("web", "m1", 1)));
+    let epoch = |site: &Site, name: &str| site.table.epoch_of(&name.parse().unwrap());
+    let deployment = |site: &Site| site.table.desired().deployments["web"].clone();
+    // The script of m1 is asked for; before that is stored, the deployment goes to m2 and is begun there.
+    let start = Permit::new(&site.table, &deployment(&site), PermitStep::Start);
+    site.step("web", PermitStep::Start);
+    let spend = Permit::new(&site.table, &deployment(&site), PermitStep::Spend);
+    let (first, url) = (epoch(&site, "web").unwrap(), site.url("web", Purpose::Hooks));
+    assert_eq!(site.table.install_of(&"web".parse().unwrap()).unwrap().epoch, first);
+    site.adopt(&(machines.clone() + &pinned("web", "m2", 1)));
+    assert!(epoch(&site, "web").unwrap() > first);
+    assert!(site.table.after(Verb::Permit(start), Time(4)).is_err());
+    site.step("web", PermitStep::Start);
+    assert!(
+        site.table.after(Verb::Permit(spend), Time(4)).is_err(),
+        "m1 must not use up the permission of m2"
+    );
+    assert_eq!(site.stage("web"), InstallStage::Started);
+    // m1 got another deployment; what its first installer says comes too late.
+    site.adopt(&(machines.clone() + &pinned("web", "m2", 1) + &pinned("db", "m1", 1)));
+    let asker = Asker::new([10, 0, 1, 1], None, Transport::Http);
+    let Answer::Report(report, _) =
+        tree::open(&site.table, &asker, Method::Get, &format!("{url}/completed"), "")
+    else {
+        panic!("the URL is known")
+    };
+    let why = site.table.after(Verb::Report(report), Time(5)).unwrap_err();
+    assert!(why.contains(&format!("epoch {first}")) && why.contains("nothing was changed"), "{why}");
+    site.installs("db");
+}
+
+/// A raised number gives a permission anew: the report of the installation before it neither ends the new one's wait
+/// for a window nor counts as its own.
+#[test]
+fn a_report_of_a_number_that_was_raised_meanwhile_changes_nothing() {
+    let mut site = Site::new(&inline("web", 1, 1));
+    site.step("web", PermitStep::Start);
+    let url = site.url("web", Purpose::Hooks);
+    site.step("web", PermitStep::Spend);
+    let window = |redeploy| desired_with("max-in-flight = 1\n", &inline("web", 1, redeploy));
+    site.table = site.table.adopt(window(2));
+    let waves = site.table.waves();
+    let asker = Asker::new([10, 0, 1, 1], None, Transport::Http);
+    let Answer::Report(report, _) =
+        tree::open(&site.table, &asker, Method::Get, &format!("{url}/failed"), "")
+    else {
+        panic!("the URL is known")
+    };
+    assert!(site.table.after(Verb::Report(report), Time(5)).is_err());
+    assert_eq!((site.table.waves(), site.stage("web")), (waves, InstallStage::Spent));
+    site.installs("web");
+}
+
+/// A number that is lowered and raised again is the permission that it was, and a rename carries it along.
+#[test]
+fn what_gives_no_permission_carries_the_epoch_along() {
+    let mut site = Site::new(&inline("web", 1, 2));
+    let epoch = |site: &Site, name: &str| site.table.epoch_of(&name.parse().unwrap()).unwrap();
+    let first = epoch(&site, "web");
+    site.adopt(&inline("web", 1, 1));
+    site.adopt(&inline("web", 1, 2));
+    assert_eq!(epoch(&site, "web"), first);
+    site.adopt(&inline("www", 1, 2));
+    assert_eq!(epoch(&site, "www"), first, "deployment and machine have other names");
+    site.adopt(&really_else(&inline("db", 1, 2)));
+    assert!(epoch(&site, "db") > first, "another deployment");
+    let second = epoch(&site, "db");
+    site.adopt("");
+    site.restart();
+    site.adopt(&really_else(&inline("db", 1, 2)));
+    assert!(epoch(&site, "db") > second, "an epoch is never given twice");
 }

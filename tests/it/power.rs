@@ -586,7 +586,10 @@ async fn what_is_to_run_and_is_off_drifts_and_so_does_what_is_given_up_and_on() 
     let (deployment, redeploy) = (name("d0"), 0);
     let redeploy = table.desired().deployments.get(&deployment).map_or(redeploy, |one| one.redeploy);
     for step in [PermitStep::Start, PermitStep::Spend] {
-        hall.keeper.permit(Permit { deployment: deployment.clone(), redeploy, step }).await.unwrap();
+        hall.keeper
+            .permit(Permit { deployment: deployment.clone(), redeploy, epoch: None, step })
+            .await
+            .unwrap();
     }
     assert_eq!(kinds(), [], "what is being installed is a matter of its phase");
     let report =

@@ -155,7 +155,10 @@ impl House {
             .collect();
         for (deployment, redeploy) in names {
             for step in [PermitStep::Start, PermitStep::Spend] {
-                self.keeper.permit(Permit { deployment: deployment.clone(), redeploy, step }).await.unwrap();
+                self.keeper
+                    .permit(Permit { deployment: deployment.clone(), redeploy, epoch: None, step })
+                    .await
+                    .unwrap();
             }
             let report =
                 Report { deployment, redeploy, epoch: None, outcome: Said::Completed, note: String::new() };
@@ -542,8 +545,12 @@ async fn waves_show_who_waits() {
     std::fs::write(root.path().join("voldemort.toml"), "format = 1\n[safety]\nmax-in-flight = 1\n").unwrap();
     write(root.path(), 0..3, |_| "redeploy = 1");
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
-    let start =
-        |name: &str| Permit { deployment: name.parse().unwrap(), redeploy: 1, step: PermitStep::Start };
+    let start = |name: &str| Permit {
+        deployment: name.parse().unwrap(),
+        redeploy: 1,
+        epoch: None,
+        step: PermitStep::Start,
+    };
     house.keeper.permit(start("web-0")).await.unwrap();
     house.keeper.permit(start("web-1")).await.unwrap();
     let rows = voldemort::api::resource::deployment::all(&house.keeper.state(), None).collect::<Vec<_>>();
@@ -720,7 +727,11 @@ async fn a_reboot_without_a_report_is_stored_also_under_a_flood() {
     house.follow(root.path()).await;
     let deployment: Name = "web-0".parse().unwrap();
     for step in [PermitStep::Start, PermitStep::Spend] {
-        house.keeper.permit(Permit { deployment: deployment.clone(), redeploy: 0, step }).await.unwrap();
+        house
+            .keeper
+            .permit(Permit { deployment: deployment.clone(), redeploy: 0, epoch: None, step })
+            .await
+            .unwrap();
     }
     // The keeper is held up until its queue is full.
     let (go, wait) = std::sync::mpsc::channel::<()>();

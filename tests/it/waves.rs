@@ -52,7 +52,9 @@ fn desired(redeploy: u64, safety: &str) -> Arc<Desired> {
 
 fn install(table: &State, name: &Name, redeploy: u64) -> State {
     let step = |table: &State, step| {
-        table.after(Verb::Permit(Permit { deployment: name.clone(), redeploy, step }), Time(0)).unwrap()
+        table
+            .after(Verb::Permit(Permit { deployment: name.clone(), redeploy, epoch: None, step }), Time(0))
+            .unwrap()
     };
     let table = step(&step(table, PermitStep::Start), PermitStep::Spend);
     report(&table, name, redeploy, Outcome::Completed)
@@ -107,7 +109,7 @@ fn step(table: &State, name: &Name, dice: &mut Dice, fail: bool) -> State {
     match (table.duty(deployment), stage) {
         // The question is asked of an old snapshot now and then: the keeper looks again.
         (Duty::Install { .. }, _) => {
-            let permit = |step| Permit { deployment: name.clone(), redeploy: 2, step };
+            let permit = |step| Permit { deployment: name.clone(), redeploy: 2, epoch: None, step };
             let table = table.after(Verb::Permit(permit(PermitStep::Start)), Time(0)).unwrap();
             match dice.roll(2) {
                 0 => table.after(Verb::Permit(permit(PermitStep::Spend)), Time(0)).unwrap_or(table),
@@ -136,7 +138,8 @@ fn never_more_than_the_limit_and_all_in_the_end() {
             if let (Duty::Install { permit: true }, true) =
                 (old.duty(&old.desired().deployments[name]), dice.roll(4) == 0)
             {
-                let permit = Permit { deployment: name.clone(), redeploy: 2, step: PermitStep::Start };
+                let permit =
+                    Permit { deployment: name.clone(), redeploy: 2, epoch: None, step: PermitStep::Start };
                 table = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
             }
             table = step(&table, name, &mut dice, false);
@@ -184,7 +187,7 @@ fn nothing_is_reinstalled_outside_the_windows() {
     table.tick(at("2026-11-20T12:00:00Z"));
     let Duty::LocalBoot(why) = table.duty(&deployment) else { panic!("noon") };
     assert!(why.contains("opens at 2026-11-20T21:00:00"), "{why}");
-    let permit = Permit { deployment: name.clone(), redeploy: 2, step: PermitStep::Start };
+    let permit = Permit { deployment: name.clone(), redeploy: 2, epoch: None, step: PermitStep::Start };
     let raced = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
     assert_eq!(raced.install_of(&name).unwrap().redeploy, 1, "nor by a race");
     table.tick(at("2026-11-20T21:00:00Z"));

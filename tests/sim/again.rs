@@ -307,7 +307,8 @@ fn act(table: &mut State, name: &Name, what: Act, now: Time) {
     };
     let wanted = table.desired().deployments.get(name).map_or(redeploy, |one| one.redeploy);
     let (deployment, note) = (name.clone(), String::new());
-    let permit = |step| Verb::Permit(Permit { deployment: name.clone(), redeploy: wanted, step });
+    let permit =
+        |step| Verb::Permit(Permit { deployment: name.clone(), redeploy: wanted, epoch: None, step });
     let report = |outcome| {
         let epoch = (epoch > 0).then_some(epoch);
         Verb::Report(Report { deployment: name.clone(), redeploy, epoch, outcome, note: note.clone() })
@@ -365,7 +366,7 @@ fn restarted(table: &State, world: &World, found: Found) -> State {
 fn shown(table: &State) -> Vec<String> {
     let mut lines: Vec<String> = table.installs().iter().map(|install| format!("{install:?}")).collect();
     lines.push(format!("next epoch {}", table.installs().next_epoch()));
-    lines.push(format!("{:?}\n{:?}\n{:?}", table.assignments(), table.tenants(), table.served()));
+    lines.push(format!("{:?}\n{:?}\n{:?}", table.lasting().tenancies, table.tenants(), table.served()));
     lines.push(format!("{:?} {:?} {:?}", table.protected(), table.damaged(), table.waves()));
     lines.push(format!("{:?} {}", table.desired().revision, table.serial()));
     let mut learned: Vec<_> = table.lasting().learned.iter().collect();

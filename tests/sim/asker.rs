@@ -70,7 +70,7 @@ fn web() -> Name {
 }
 
 fn step(table: &State, step: PermitStep) -> State {
-    table.after(Verb::Permit(Permit { deployment: web(), redeploy: 1, step }), Time(1)).unwrap()
+    table.after(Verb::Permit(Permit { deployment: web(), redeploy: 1, epoch: None, step }), Time(1)).unwrap()
 }
 
 fn started(table: &State) -> State {

@@ -440,6 +440,7 @@ fn differences(one: &State, other: &State) -> String {
     let mut compare = |what: &str, is_same: bool| found.extend((!is_same).then(|| what.to_owned()));
     compare("installs", one.installs.iter().eq(other.installs.iter()));
     compare("assignments", one.assignments == other.assignments);
+    compare("tenancies", one.tenancies == other.tenancies);
     compare("protected", one.protected == other.protected);
     compare("served", one.served == other.served);
     compare("learned", one.learned == other.learned);

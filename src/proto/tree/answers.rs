@@ -57,8 +57,7 @@ pub(super) fn open(
         return refuse(RefusalReason::Forbidden, text);
     }
     if let Some(step) = step {
-        let permit = Permit { deployment: deployment.name.clone(), redeploy: deployment.redeploy, step };
-        return Answer::Permit(permit);
+        return Answer::Permit(Permit::new(state, deployment, step));
     }
     let files = deployment.template.iter().flat_map(|template| template.kind.files());
     match files.into_iter().find(|known| known.name == file) {

@@ -46,8 +46,7 @@ pub(super) fn media(
         return Answer::Identify;
     }
     if let Some(deployment) = spent {
-        let (deployment, redeploy) = (deployment.name.clone(), deployment.redeploy);
-        return Answer::Permit(Permit { deployment, redeploy, step: PermitStep::Spend });
+        return Answer::Permit(Permit::new(state, deployment, PermitStep::Spend));
     }
     Answer::Serve(artifact(entry, &format!("{}/{path}", boot.prefix), stage))
 }

@@ -54,7 +54,7 @@ pub(super) fn open(
         )),
     };
     let deployment = begun.map_or(name, |install| &install.deployment).clone();
-    let epoch = begun.map(|install| install.epoch);
+    let epoch = begun.map(|install| install.epoch).or_else(|| state.epoch_of(name));
     Answer::Report(Report { deployment, redeploy, epoch, outcome, note: note.into() }, remark)
 }
 

@@ -20,8 +20,7 @@ pub(super) fn open(
     };
     let begun = state.install_by(token, Purpose::Metadata, name);
     // The deployment may have been renamed since its machine was given the URL.
-    let Some(deployment) = state.desired().deployments.get(begun.map_or(name, |install| &install.deployment))
-    else {
+    let Some(deployment) = state.desired().deployments.get(begun.map_or(name, |install| &install.deployment)) else {
         return refuse(RefusalReason::Gone, format!("there is no deployment {name}"));
     };
     let step = match begun {
@@ -55,7 +54,7 @@ pub(super) fn open(
         return refuse(RefusalReason::Forbidden, text);
     }
     if let Some(step) = step {
-        let permit = Permit { deployment: deployment.name.clone(), redeploy: deployment.redeploy, step };
+        let permit = Permit::new(state, deployment, step);
         return Answer::Permit(permit);
     }
     part::serve(state, deployment, file, asker.at, Stage::File)

@@ -41,7 +41,7 @@ pub(super) fn open(state: &State, asker: &Asker, method: Method, mac: Mac, path:
                 return Some(Answer::Refuse(Refusal::new(RefusalReason::Forbidden, text)));
             }
             _ if !permit || method == Method::Head => {}
-            _ => return Some(Answer::Permit(start(deployment))),
+            _ => return Some(Answer::Permit(Permit::new(state, deployment, PermitStep::Start))),
         },
         Duty::Install { .. } | Duty::NetworkBoot => {}
     }
@@ -57,11 +57,6 @@ pub(super) fn open(state: &State, asker: &Asker, method: Method, mac: Mac, path:
             refuse(RefusalReason::Busy, format!("the kernel command line can't be rendered: {error}"))
         }
     }
-}
-
-fn start(deployment: &Deployment) -> Permit {
-    let (deployment, redeploy) = (deployment.name.clone(), deployment.redeploy);
-    Permit { deployment, redeploy, step: PermitStep::Start }
 }
 
 /// The path without the folder of the machine's serial number.

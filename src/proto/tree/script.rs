@@ -61,11 +61,9 @@ pub(super) fn open(state: &State, asker: &Asker, method: Method, form: Form, mac
                 ),
             )
         }),
-        Duty::Install { permit: true } if method != Method::Head => Answer::Permit(Permit {
-            deployment: deployment.name.clone(),
-            redeploy: deployment.redeploy,
-            step: PermitStep::Start,
-        }),
+        Duty::Install { permit: true } if method != Method::Head => {
+            Answer::Permit(Permit::new(state, deployment, PermitStep::Start))
+        }
         Duty::Install { .. } => network_boot(state, asker, form, mac, deployment),
         Duty::NetworkBoot => {
             let answer = network_boot(state, asker, form, mac, deployment);

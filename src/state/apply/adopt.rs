@@ -88,15 +88,17 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
     if !adoption.stands_beside(&since) {
         return Outcome::Moved;
     }
-    let Adoption { base, next, kept, plan, renamed, .. } = adoption;
+    let Adoption { base, next, kept, plan, renamed, followed, .. } = adoption;
     let former = std::mem::replace(state, next);
     state.go_on_from(&former, &base, &renamed);
+    state.lasting.installs.count_from(&former.lasting.installs);
     if !since.is_empty() {
         let tenants = since.iter().filter_map(|(machine, _)| state.derived.tenants.get(machine)).cloned();
         let tenants: BTreeSet<Name> = tenants.collect();
         since.into_iter().for_each(|(machine, list)| state.lasting.installs.replace(&machine, &list));
         state.gather_gate_of(&tenants);
     }
+    state.renew_tenancies(&former, &renamed, &followed, now);
     state.tick(now);
     limit_leases(state, &former, now, out);
     out.contests(&former.lasting.contested, state);
@@ -160,7 +162,9 @@ impl State {
     /// The state under another revision: machines are assigned, protections remembered,
     /// installations kept (a renamed deployment or machine takes its installation along).
     pub fn adopt(&self, desired: Arc<Desired>) -> State {
-        Adoption::new(self, desired, self.secrets.clone()).next
+        let Adoption { mut next, renamed, followed, .. } = Adoption::new(self, desired, self.secrets.clone());
+        next.renew_tenancies(self, &renamed, &followed, Time::default());
+        next
     }
 
     /// The same where it is known which machine each deployment gets.
@@ -317,19 +321,13 @@ fn limit_leases(state: &mut State, former: &State, now: Time, out: &mut Applied)
 
 /// Records what the revision changed of the lists.
 fn lists(before: &State, after: &State, out: &mut Applied) {
-    let assigned = |item: DiffItem<Name, Name>| match item {
-        DiffItem::Add(name, machine) | DiffItem::Update { new: (name, machine), .. } => {
-            Record::Assignment(name.clone(), Some(machine.clone()))
-        }
-        DiffItem::Remove(name, _) => Record::Assignment(name.clone(), None),
-    };
     let served = |item: DiffItem<Name, Arc<Served>>| match item {
         DiffItem::Add(name, one) | DiffItem::Update { new: (name, one), .. } => {
             Record::Served(name.clone(), Some(one.clone()))
         }
         DiffItem::Remove(name, _) => Record::Served(name.clone(), None),
     };
-    out.records.extend(before.lasting.assignments.diff(&after.lasting.assignments).map(assigned));
+    out.tenancies(&before.lasting.tenancies, after);
     out.records.extend(before.lasting.served.diff(&after.lasting.served).map(served));
     let gone = before.lasting.protected.iter().filter(|name| !after.lasting.protected.contains(*name));
     out.records.extend(gone.map(|name| Record::Protection(name.clone(), false)));

@@ -16,15 +16,20 @@ pub enum Stale {
     Moved(Name),
     #[error("this report belongs to an installation of {0} that is over")]
     Over(Name),
+    #[error(
+        "this report is of epoch {reported} of a machine whose present epoch is {current}: nothing was changed"
+    )]
+    Late { reported: u64, current: u64 },
     #[error("this report belongs to installation {reported} of {deployment}, whose present one is {current}")]
     Outdated { deployment: Name, reported: u64, current: u64 },
 }
 
 pub(super) fn apply(state: &mut State, permit: &Permit, now: Time, out: &mut Applied) -> Outcome {
-    let before = state.lasting.installs.clone();
+    let (before, tenancies) = (state.lasting.installs.clone(), state.lasting.tenancies.clone());
     match state.take_step(permit, now) {
         Ok(()) => {
             out.steps(&before, state);
+            out.tenancies(&tenancies, state);
             Outcome::Done
         }
         Err(stale) => Outcome::Refused(stale.to_string()),
@@ -51,7 +56,9 @@ impl State {
         else {
             return Err(Stale::Moved(name.clone()));
         };
-        if deployment.redeploy != permit.redeploy {
+        // It may have come to another machine meanwhile: a word of the former one is none of this one.
+        let is_other = permit.epoch.is_some() && permit.epoch != self.epoch_of(name);
+        if deployment.redeploy != permit.redeploy || is_other {
             return Err(Stale::Moved(name.clone()));
         }
         let current = self.install_on(&machine.name, name);
@@ -59,8 +66,8 @@ impl State {
         match (permit.step, self.duty(deployment), current) {
             (PermitStep::Start, Duty::Install { permit: true }, _) => {
                 let install = Install::new(machine, deployment, InstallStage::Started, now);
-                let epoch = self.lasting.installs.next_epoch();
-                let again = self.starts_again(&machine.name);
+                let (place, again) = (machine.name.clone(), self.starts_again(&machine.name));
+                let epoch = self.epoch_to_begin(&place, name, now);
                 self.record_new(Install { epoch, again, ..install });
             }
             (PermitStep::Spend, Duty::Install { permit: false }, Some(install)) => {
@@ -72,6 +79,17 @@ impl State {
             _ => {}
         }
         Ok(())
+    }
+
+    /// The epoch of an installation that begins now: its tenancy's, unless one that was used up, or one on another
+    /// machine, has that already.
+    fn epoch_to_begin(&mut self, machine: &Name, deployment: &Name, now: Time) -> u64 {
+        let installs = &self.lasting.installs;
+        let present = self.epoch_of(deployment).filter(|epoch| {
+            let has = |one: &&Install| one.epoch == *epoch && (one.is_used() || one.machine != *machine);
+            !installs.on(machine).iter().chain(installs.named(deployment)).any(|one| has(&one))
+        });
+        present.unwrap_or_else(|| self.raise_epoch(machine, now))
     }
 
     /// Puts an installation of `name` that has ended. Where it counted for `name` because of the machine alone, the

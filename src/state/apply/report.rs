@@ -48,10 +48,14 @@ impl State {
     fn take_report(&mut self, report: &Report, now: Time) -> Result<(), Stale> {
         let name = &report.deployment;
         let current = match report.epoch {
-            Some(epoch) => {
-                let own = self.lasting.installs.named(name).find(|install| install.epoch == epoch);
-                Some(own.ok_or_else(|| Stale::Over(name.clone()))?)
-            }
+            Some(epoch) => match self.lasting.installs.named(name).find(|install| install.epoch == epoch) {
+                Some(own) => match self.superseded_by(own) {
+                    Some(current) => return Err(Stale::Late { reported: epoch, current }),
+                    None => Some(own),
+                },
+                None if self.epoch_of(name) == Some(epoch) => self.install_of(name),
+                None => return Err(Stale::Over(name.clone())),
+            },
             None => self.install_of(name),
         };
         if let Some(install) = current.filter(|install| install.redeploy > report.redeploy) {

@@ -16,9 +16,10 @@ pub(super) fn apply(
         Ok(names) => names,
         Err(reason) => return Outcome::Refused(reason),
     };
-    let before = state.lasting.installs.clone();
+    let (before, tenancies) = (state.lasting.installs.clone(), state.lasting.tenancies.clone());
     state.settle_doubts(&names, verdict, now);
     out.steps(&before, state);
+    out.tenancies(&tenancies, state);
     let text = match verdict {
         Verdict::Install => "was doubtful; a person approved the installation",
         Verdict::Keep => "was doubtful; a person confirmed that the machine has its system",

@@ -12,7 +12,7 @@ use crate::state::lease::LeaseState;
 use crate::state::outbox::{EffectId, Pending, Task};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::{SavedTree, SavedTrees};
-use crate::state::{ApiToken, InstallStage};
+use crate::state::{ApiToken, InstallStage, Tenancy};
 
 fn mac() -> impl Strategy<Value = Mac> {
     any::<[u8; 6]>().prop_filter_map("a machine's address", |octets| Mac::new(octets).ok())
@@ -209,6 +209,17 @@ fn record(kind: RecordKind) -> BoxedStrategy<Record> {
         RecordKind::Restored => any::<bool>().prop_map(Record::Restored).boxed(),
         RecordKind::Effect => effect().boxed(),
         RecordKind::ApiToken => api_token().boxed(),
+        RecordKind::Tenancy => (name(), of((name(), any::<(u64, u64, u64)>())))
+            .prop_map(|(machine, tenancy)| {
+                let tenancy = tenancy.map(|(deployment, (redeploy, epoch, since))| Tenancy {
+                    deployment,
+                    redeploy,
+                    epoch,
+                    since: Time(since),
+                });
+                Record::Tenancy(machine, tenancy)
+            })
+            .boxed(),
     }
 }
 
@@ -242,7 +253,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(code: u8, key in vec(any::<u8>(), 0..20), value in vec(any::<u8>(), 0..200)) {
-        if let Some(kind) = RecordKind::of_code(code % 16) {
+        if let Some(kind) = RecordKind::of_code(code % 20) {
             let _ = (kind.key_text(&key), kind.read(&key, None), kind.read(&key, Some(&value)));
         }
     }
@@ -331,6 +342,7 @@ fn codes_of_kinds_stay() {
         (13, "restored"),
         (14, "effect"),
         (15, "token"),
+        (16, "tenancy"),
     ];
     assert_eq!(codes, known);
 }
