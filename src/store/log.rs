@@ -141,6 +141,9 @@ impl<D: Disk> Log<D> {
         // Nothing of a torn frame may stay behind the frames to come.
         let end = loaded.end.at as u64;
         disk.cut(&file, end).map_err(wrong)?;
+        // The last frame may be one of which the process before could not say that it is on disk: what is acknowledged
+        // from here on must not go with the power.
+        disk.sync(&file).map_err(wrong)?;
         let full = if loaded.mended.is_empty() { disk.shortest().max(loaded.snapshot) } else { 0 };
         let log = Log {
             disk: disk.clone(),

@@ -223,6 +223,29 @@ fn a_batch_that_failed_is_not_there_and_the_disk_is_used_again() {
     }
 }
 
+/// A frame that a process could not say to be on disk, and that the next one found: it stays when the power fails then.
+#[test]
+fn what_a_start_found_outlives_a_power_cut() {
+    let mut found = 0;
+    for seed in 0..40 {
+        let disk = Faulty::new(seed);
+        made(&disk);
+        let (mut log, _) = open(&disk);
+        log.append(&[lease(1, 1, 1)], 0).unwrap();
+        // The frame is written; neither can it be synced nor taken back.
+        disk.set(Faults { steps: Some(1), ..Faults::default() });
+        assert!(log.append(&[lease(2, 2, 2)], 0).is_err());
+        let left = disk.after_kill();
+        std::mem::forget(log);
+        let (log, saved) = open(&left);
+        found += usize::from(saved.leases.len() == 2);
+        let later = open(&left.after_power_cut(seed)).1;
+        assert_eq!(later.leases.len(), saved.leases.len(), "seed {seed}");
+        std::mem::forget(log);
+    }
+    assert!(found > 0, "it happens");
+}
+
 /// A disk that says that it wrote and did not: what is found is what was there at some time, or is refused.
 #[test]
 fn a_disk_that_lies_never_makes_up_a_state() {
