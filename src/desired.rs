@@ -7,6 +7,7 @@ pub mod dhcp_options;
 pub mod difference;
 pub mod fixed;
 pub mod machine;
+pub mod pool;
 pub mod resolve;
 pub mod subnet;
 pub mod template;
@@ -24,6 +25,7 @@ pub use dhcp_options::DhcpOptions;
 pub use difference::differences;
 pub use fixed::Fixed;
 pub use machine::Machine;
+pub use pool::Pool;
 pub use resolve::inherited::{Inherited, inherited};
 pub use resolve::{Earlier, Media, Options, Step, not_acted_on, resolve, resolve_again, resolve_step};
 pub use subnet::{Ipv6, Subnet};
@@ -41,6 +43,8 @@ pub struct Desired {
     pub deployments: imbl::OrdMap<Name, Arc<Deployment>>,
     /// The machine that carries a hardware address.
     pub macs: imbl::HashMap<Mac, Name>,
+    /// What claims are made of.
+    pub pools: BTreeMap<Name, Arc<Pool>>,
     /// How many deployments choose their machine by labels.
     pub selects: usize,
     pub safety: Safety,
@@ -65,6 +69,8 @@ pub struct Safety {
     pub max_reinstall: Option<u32>,
     /// How many installed machines may be in reinstallation at a time; `None` means any number.
     pub max_in_flight: Option<u32>,
+    /// How many wipes may begin within an hour without a person's word; `None` means any number.
+    pub max_wipes: Option<u32>,
     /// When installed machines may be reinstalled; at any time if there are none.
     pub windows: Vec<Window>,
     /// What proves that a request for an answer file comes from the machine that it is for.
@@ -88,6 +94,7 @@ impl Default for Safety {
             allow_empty: false,
             max_reinstall: None,
             max_in_flight: None,
+            max_wipes: Some(4),
             windows: Vec::new(),
             asker: Proof::Machine,
             source: None,

@@ -319,6 +319,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, BootInputs)]) 
         macs: macs.collect(),
         machines,
         deployments: wanted.iter().map(|(one, _)| (one.name.clone(), Arc::clone(one))).collect(),
+        pools: BTreeMap::new(),
         selects: 0,
         safety: desired.safety.clone(),
         secrets: desired.secrets.clone(),

@@ -3,6 +3,8 @@
 
 mod api_token;
 pub mod apply;
+pub mod budget;
+pub mod claim;
 pub mod command;
 pub mod conflict;
 pub mod contest;
@@ -11,10 +13,13 @@ pub mod effect;
 pub mod event;
 pub mod gate;
 pub mod guard;
+mod index;
 pub mod install;
 pub mod installs;
 pub mod lease;
 pub mod lease6;
+pub mod life;
+pub mod lifecycle;
 pub mod lineage;
 pub mod loader;
 pub mod longest;
@@ -24,6 +29,7 @@ pub mod outbox;
 mod parts;
 mod phase;
 pub mod power;
+pub mod ran;
 pub mod record;
 pub mod rename;
 pub mod revision;
@@ -50,6 +56,7 @@ use parts::{Derived, Observed};
 pub use api_token::ApiToken;
 pub use apply::adopt::Adoption;
 pub use apply::{Applied, apply};
+pub use claim::Claim;
 pub use command::{Command, Verb};
 pub use contest::Contest;
 pub use drift::{Aspect, Drift, DriftKind};
@@ -59,6 +66,7 @@ pub use install::{Duty, Install, InstallStage, NextBoot, Outcome, Permit, Permit
 pub use installs::Installs;
 pub use lease::{Lease, LeaseAction, LeaseRequest, LeaseState, Leases, Supply};
 pub use lease6::{Lease6, Lease6Action, Lease6Request, Leases6};
+pub use life::Life;
 pub use outbox::Outbox;
 pub use parts::Lasting;
 pub use record::Record;
@@ -140,7 +148,7 @@ impl State {
 
     /// The deployment that a machine has.
     pub fn tenant(&self, machine: &Name) -> Option<&Arc<Deployment>> {
-        self.desired.deployments.get(self.derived.tenants.get(machine)?)
+        self.deployment(self.derived.tenants.get(machine)?)
     }
 
     pub fn deployment_of(&self, mac: Mac) -> Option<&Arc<Deployment>> {

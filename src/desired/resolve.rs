@@ -206,6 +206,7 @@ fn safety(documents: &Documents) -> Safety {
         max_reinstall: count(&written.max_reinstall).or(usual.max_reinstall),
         // Waves are of the whole table: which source moved last decides nothing.
         max_in_flight: all().filter_map(|one| count(&one.max_in_flight)).min().or(usual.max_in_flight),
+        max_wipes: usual.max_wipes,
         windows: all().flat_map(|one| &one.windows).map(|window| window.value.clone()).collect(),
         // One source does not weaken it for the machines of others.
         asker: if all().all(inventory::Safety::is_asker_proven_by_token) {

@@ -3,18 +3,24 @@
 //! simulation and the simulated boots all run this very function.
 
 pub mod adopt;
+mod agent;
 mod api_token;
 mod assign;
+mod claim;
+mod cycle;
 mod effect;
 mod free;
+mod hold;
 mod host;
 mod lease;
 mod observe;
 mod permit;
 mod power;
 mod report;
+mod season;
 mod settle;
 mod tick;
+mod wipe;
 
 use imbl::ordmap::DiffItem;
 
@@ -24,6 +30,7 @@ use super::outbox::TaskKind;
 use super::record::Record;
 use super::{Contest, Event, Installs, State, Tenancy, contest, tenancy};
 use crate::model::{Mac, Name, Time};
+use cycle::Cycle;
 
 pub use permit::Stale;
 
@@ -62,6 +69,19 @@ pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) 
         Verb::CreateToken(token) => api_token::create(state, *token, now, out),
         Verb::RevokeToken(name) => api_token::revoke(state, &name, &command.by, now, out),
         Verb::UsedToken(name, id) => api_token::used(state, &name, id, now, out),
+        Verb::Claim(pool, ttl) => claim::claim(Cycle { state, by: &command.by, now, out }, &pool, ttl),
+        Verb::Extend(name, ttl) => claim::extend(Cycle { state, by: &command.by, now, out }, &name, ttl),
+        Verb::Keep(name) => claim::keep(Cycle { state, by: &command.by, now, out }, &name),
+        Verb::Release(name) => claim::release(Cycle { state, by: &command.by, now, out }, &name),
+        Verb::Hold(machine, reason, until) => {
+            hold::hold(Cycle { state, by: &command.by, now, out }, &machine, reason, until)
+        }
+        Verb::Unhold(machine) => hold::unhold(Cycle { state, by: &command.by, now, out }, &machine),
+        Verb::Wipe(machine, disks, level) => {
+            wipe::wipe(Cycle { state, by: &command.by, now, out }, &machine, &disks, level)
+        }
+        Verb::Retry(machine) => hold::retry(Cycle { state, by: &command.by, now, out }, &machine),
+        Verb::Agent(report) => agent::apply(Cycle { state, by: &command.by, now, out }, &report),
         Verb::Free(address) => free::apply(state, address, now, out),
         Verb::Host(addresses) => host::addresses(state, addresses, now, out),
         Verb::Networks(others) => host::networks(state, others),

@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::apply::adopt::Adoption;
+use super::life::AgentReport;
 use super::outbox::{EffectId, Pending, Progress};
 use super::schedule::PowerAnswer;
 use super::upkeep::Freed;
-use super::{ApiToken, Doubts, Event, Install, Lease6Request, LeaseRequest, Permit, Report, Verdict};
+use super::{ApiToken, Claim, Doubts, Event, Install, Lease6Request, LeaseRequest, Permit, Report, Verdict};
 use crate::media::Entry;
-use crate::model::{Caller, Cidr, Name, Time};
+use crate::model::{Caller, Cidr, Name, Span, Time, WipeLevel};
 
 /// One change of the state.
 #[derive(Clone, Debug)]
@@ -63,6 +64,23 @@ pub enum Verb {
     RevokeToken(Name),
     /// The token of this name and number was used. Not every use is noted.
     UsedToken(Name, u32),
+    /// Somebody asks for a machine of a pool, for so long.
+    Claim(Name, Option<Span>),
+    /// A claim is to last so long from now.
+    Extend(Name, Span),
+    /// A claim is to last until a revision takes it over.
+    Keep(Name),
+    /// A claim is given back.
+    Release(Name),
+    /// A person keeps a machine from being used, for this reason and until then.
+    Hold(Name, Arc<str>, Option<Time>),
+    Unhold(Name),
+    /// A person has these disks of a machine wiped: all that it has.
+    Wipe(Name, Vec<Arc<str>>, WipeLevel),
+    /// A person has a release tried again that failed or takes long.
+    Retry(Name),
+    /// Our agent says something.
+    Agent(AgentReport),
     /// Whatever keeps this address from others ends.
     Free(IpAddr),
     /// The addresses that this host has now.
@@ -81,6 +99,8 @@ pub enum Outcome {
     Done,
     /// The addresses that are held or bound now, one for each request; `None` where there is none to have.
     Leased(Vec<Option<Ipv4Addr>>),
+    /// The claim that was made, with its machine if it has one already.
+    Claimed(Arc<Claim>),
     /// The deployments whose doubtful installations were settled.
     Settled(Vec<Name>),
     /// What kept the address from others, if anything did.

@@ -43,7 +43,7 @@ impl State {
         for name in names {
             self.derived.gate.flying.remove(name);
             self.derived.gate.waiting.remove(name);
-            if let Some(deployment) = self.desired.deployments.get(name).filter(|_| is_gated).cloned() {
+            if let Some(deployment) = self.deployment(name).filter(|_| is_gated).cloned() {
                 self.admit(&deployment);
             }
         }

@@ -173,6 +173,7 @@ impl State {
     /// What a network boot leads to now. A reinstallation may have to wait for its turn.
     pub fn duty(&self, deployment: &Deployment) -> Duty {
         match self.due(deployment) {
+            Duty::Install { .. } if let Some(why) = self.kept_of(&deployment.name) => Duty::LocalBoot(why),
             Duty::Install { permit: true } => match self.waits(&deployment.name) {
                 Some(why) => Duty::LocalBoot(why),
                 None => Duty::Install { permit: true },

@@ -26,6 +26,10 @@ pub enum Task {
     Fetch { source: Name },
     /// The management controller of a machine is asked for its power.
     ReadPower { machine: Name },
+    /// A machine is restarted into our agent, as long as the order of this epoch waits for it.
+    Restart { machine: Name, epoch: u64 },
+    /// A machine is switched off that was wiped by the order of this epoch, as long as nobody has it.
+    PowerOff { machine: Name, epoch: u64 },
 }
 
 words! {
@@ -33,6 +37,8 @@ words! {
     pub enum TaskKind {
         Fetch = "fetch",
         ReadPower = "read-power",
+        Restart = "restart",
+        PowerOff = "power-off",
     }
 }
 
@@ -77,6 +83,16 @@ impl Task {
         match self {
             Task::Fetch { .. } => TaskKind::Fetch,
             Task::ReadPower { .. } => TaskKind::ReadPower,
+            Task::Restart { .. } => TaskKind::Restart,
+            Task::PowerOff { .. } => TaskKind::PowerOff,
+        }
+    }
+
+    /// The epoch of the order that it belongs to.
+    pub fn epoch(&self) -> Option<u64> {
+        match self {
+            Task::Fetch { .. } | Task::ReadPower { .. } => None,
+            Task::Restart { epoch, .. } | Task::PowerOff { epoch, .. } => Some(*epoch),
         }
     }
 
@@ -85,6 +101,7 @@ impl Task {
         match self {
             Task::Fetch { source } => source,
             Task::ReadPower { machine } => machine,
+            Task::Restart { machine, .. } | Task::PowerOff { machine, .. } => machine,
         }
     }
 }
@@ -96,6 +113,7 @@ impl TaskKind {
         match self {
             TaskKind::Fetch => true,
             TaskKind::ReadPower => false,
+            TaskKind::Restart | TaskKind::PowerOff => true,
         }
     }
 
@@ -104,6 +122,7 @@ impl TaskKind {
         match self {
             TaskKind::Fetch => Span::seconds(300),
             TaskKind::ReadPower => Span::seconds(120),
+            TaskKind::Restart | TaskKind::PowerOff => Span::seconds(600),
         }
     }
 }
@@ -207,6 +226,12 @@ impl fmt::Display for Task {
         match self {
             Task::Fetch { source } => write!(f, "read the source {source}"),
             Task::ReadPower { machine } => write!(f, "read the power of machine {machine}"),
+            Task::Restart { machine, epoch } => {
+                write!(f, "restart machine {machine} for the order of epoch {epoch}")
+            }
+            Task::PowerOff { machine, epoch } => {
+                write!(f, "switch off machine {machine} after the order of epoch {epoch}")
+            }
         }
     }
 }

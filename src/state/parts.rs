@@ -5,11 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::budget::Budget;
+use super::ran::Ran;
 use super::{
-    ApiToken, Contest, Guards, Installs, Leases, Leases6, Outbox, Revision, Seen, Serials, Server, State,
-    Tenancy, TokenKey, Trust, gate, longest, looping, memo, schedule, served,
+    ApiToken, Claim, Contest, Guards, Installs, Leases, Leases6, Life, Outbox, Revision, Seen, Serials,
+    Server, State, Tenancy, TokenKey, Trust, gate, longest, looping, memo, schedule, served,
 };
-use crate::desired::Desired;
+use crate::desired::{Deployment, Desired};
 use crate::model::{Mac, Name, PowerReading, Time};
 use crate::state::Secrets;
 
@@ -30,6 +32,15 @@ pub struct Lasting {
     pub assignments: imbl::OrdMap<Name, Name>,
     /// What each machine is for, and under which epoch; the assignments are stored in these.
     pub tenancies: imbl::OrdMap<Name, Tenancy>,
+    /// What is recorded of machines besides, where there is anything.
+    pub lives: imbl::OrdMap<Name, Arc<Life>>,
+    pub claims: imbl::OrdMap<Name, Arc<Claim>>,
+    /// The number of the last claim.
+    pub last_claim: u64,
+    /// How long the daemon ran.
+    pub ran: Ran,
+    /// The wipes of the last hour.
+    pub budget: Budget,
     /// Whether installations may be asked for without a person's word.
     pub trust: Trust,
     /// What the last revision had, also where that is not loaded.
@@ -86,6 +97,24 @@ pub(super) struct Derived {
     pub(super) gate: gate::Gate,
     /// What was rendered a moment ago, where it may be asked for again.
     pub(super) memo: Option<Arc<memo::Memo>>,
+    /// The deployments that claims stand for: their pools' prototypes with their names and machines.
+    pub(super) claimed: imbl::OrdMap<Name, Arc<Deployment>>,
+    /// Claims that wait, by pool and number.
+    pub(super) queues: imbl::OrdMap<Name, imbl::OrdMap<u64, Name>>,
+    /// How many machines of a pool are claimed.
+    pub(super) held: imbl::OrdMap<Name, u32>,
+    /// Claims that end by themselves, by when.
+    pub(super) ends: imbl::OrdSet<(u64, Name)>,
+    /// Machines that nobody has and nothing keeps from being claimed, whatever a pool asks for. Empty without pools.
+    pub(super) free: imbl::OrdSet<Name>,
+    /// Deployments that wait for the machines that they are pinned to, by machine.
+    pub(super) pins: imbl::OrdMap<Name, Name>,
+    /// Machines by the disks that are in use on them.
+    pub(super) owners: imbl::HashMap<Arc<str>, Name>,
+    /// Machines that no revision declares, by their network cards.
+    pub(super) found: imbl::HashMap<Mac, Name>,
+    /// Machines that the clock changes something for.
+    pub(super) watched: imbl::OrdSet<Name>,
 }
 
 impl Default for Lasting {
@@ -97,6 +126,11 @@ impl Default for Lasting {
             installs: Installs::default(),
             assignments: imbl::OrdMap::new(),
             tenancies: imbl::OrdMap::new(),
+            lives: imbl::OrdMap::new(),
+            claims: imbl::OrdMap::new(),
+            last_claim: 0,
+            ran: Ran::default(),
+            budget: Budget::default(),
             trust: Trust::default(),
             served: served::Record::new(),
             guards: Arc::default(),
@@ -134,7 +168,9 @@ impl State {
     /// A state as it was when it was last stored; what is desired comes with the first revision.
     pub fn restored(server: Server, lasting: Lasting) -> State {
         let state = State { lasting, ..State::new(server) }.with_memo();
-        state.with_lasting(|_| {})
+        let mut state = state.with_lasting(|_| {});
+        state.index_all();
+        state
     }
 
     /// The same with other lasting parts.

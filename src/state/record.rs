@@ -12,11 +12,13 @@ mod assignment;
 mod bytes;
 mod caller;
 mod card;
+mod claim;
 mod effect;
 mod file;
 mod installs;
 mod lease4;
 mod lease6;
+mod life;
 mod note;
 mod protection;
 mod restored;
@@ -34,7 +36,7 @@ use std::sync::Arc;
 use ::bytes::Bytes;
 
 use super::outbox::{EffectId, Pending};
-use super::{ApiToken, Install, Lease, Lease6, Served, Tenancy};
+use super::{ApiToken, Claim, Install, Lease, Lease6, Life, Served, Tenancy};
 use crate::model::{Mac, Name};
 
 pub use super::revision::stored::SavedRevision;
@@ -73,6 +75,9 @@ pub enum Record {
     ApiToken(Name, Option<Arc<ApiToken>>),
     /// What a machine is for.
     Tenancy(Name, Option<Tenancy>),
+    /// What is recorded of a machine besides.
+    Life(Name, Option<Arc<Life>>),
+    Claim(Name, Option<Arc<Claim>>),
 }
 
 /// How the records of one kind lie in bytes.
@@ -189,6 +194,8 @@ kinds! {
     Effect = 14: effect::Effect,
     ApiToken = 15: api_token::ApiToken,
     Tenancy = 16: tenancy::Tenancy,
+    Life = 17: life::Life,
+    Claim = 18: claim::Claim,
 }
 
 impl RecordKind {
@@ -223,6 +230,8 @@ impl Record {
             Record::Effect(..) => RecordKind::Effect,
             Record::ApiToken(..) => RecordKind::ApiToken,
             Record::Tenancy(..) => RecordKind::Tenancy,
+            Record::Life(..) => RecordKind::Life,
+            Record::Claim(..) => RecordKind::Claim,
         }
     }
 
@@ -242,6 +251,8 @@ impl Record {
             Record::Effect(id, _) => effect::Effect::write_key(id, out),
             Record::ApiToken(name, _) => api_token::ApiToken::write_key(name, out),
             Record::Tenancy(machine, _) => tenancy::Tenancy::write_key(machine, out),
+            Record::Life(machine, _) => life::Life::write_key(machine, out),
+            Record::Claim(name, _) => claim::Claim::write_key(name, out),
             Record::Revision(_) | Record::Serial(_) | Record::Restored(_) => {}
         }
     }
@@ -280,6 +291,8 @@ impl Record {
             Record::ApiToken(_, token) => {
                 token.as_ref().is_some_and(|token| put::<api_token::ApiToken>(token, out))
             }
+            Record::Life(_, life) => life.as_ref().is_some_and(|life| put::<life::Life>(life, out)),
+            Record::Claim(_, claim) => claim.as_ref().is_some_and(|claim| put::<claim::Claim>(claim, out)),
             Record::Tenancy(_, tenancy) => {
                 tenancy.as_ref().is_some_and(|tenancy| put::<tenancy::Tenancy>(tenancy, out))
             }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::claim::Granted;
 use super::installs::Followed;
-use super::{Contest, State};
+use super::{Claim, Contest, Lasting, State};
 use crate::desired::{Desired, differences};
 use crate::model::{Mac, Name};
 
@@ -84,6 +85,27 @@ pub(super) struct Renamed {
     pub(super) followed: Vec<Followed>,
 }
 
+/// Tenancies, or whatever else there is by machine, by the machines' new names.
+pub(super) fn by_new_names<T: Clone>(all: &mut imbl::OrdMap<Name, T>, renamed: &BTreeMap<Name, Name>) {
+    let moved: Vec<(&Name, T)> =
+        renamed.iter().filter_map(|(was, is)| Some((is, all.remove(was)?))).collect();
+    moved.into_iter().for_each(|(is, one)| drop(all.insert(is.clone(), one)));
+}
+
+/// Tenancies, lives and claims, by the machines' new names.
+pub(super) fn lives(lasting: &mut Lasting, renamed: &BTreeMap<Name, Name>) {
+    if renamed.is_empty() {
+        return;
+    }
+    by_new_names(&mut lasting.tenancies, renamed);
+    by_new_names(&mut lasting.lives, renamed);
+    for (name, claim) in lasting.claims.clone() {
+        let Some(machine) = claim.machine().and_then(|machine| renamed.get(machine)) else { continue };
+        let place = claim.place.clone().map(|place| Granted { machine: machine.clone(), ..place });
+        lasting.claims.insert(name, Claim { place, ..Claim::clone(&claim) }.into());
+    }
+}
+
 /// Learned cards, by the machines' new names.
 pub(super) fn cards(
     learned: &imbl::HashMap<Mac, Name>,
@@ -144,6 +166,7 @@ impl State {
                 next.lasting.protected.insert(now.clone());
             }
         }
+        lives(&mut next.lasting, &renamed);
         next.lasting.contested = contests(&self.lasting.contested, &renamed);
         next.lasting.learned = cards(&self.lasting.learned, &renamed);
         Renamed { state: next, machines: renamed, followed }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::ordmap::DiffItem;
 
-use super::{Install, State, lineage};
+use super::{Install, State, lineage, rename};
 use crate::desired::differences;
 use crate::model::{Name, Time};
 
@@ -22,8 +22,9 @@ const BEYOND: u64 = 1 << 40;
 /// A machine's present tenancy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenancy {
-    /// Who has the machine.
-    pub deployment: Name,
+    /// Who has the machine: a deployment or a claim.
+    pub holder: Name,
+    pub is_claim: bool,
     /// The highest `redeploy` number that the deployment had in it. A number that is lowered and raised again gives no
     /// permission anew.
     pub redeploy: u64,
@@ -62,7 +63,10 @@ pub fn upgraded<'a>(
             newest
         });
         let redeploy = redeploy(deployment).unwrap_or(0);
-        (machine.clone(), Tenancy { deployment: deployment.clone(), redeploy, epoch, since: Time::default() })
+        (
+            machine.clone(),
+            Tenancy { holder: deployment.clone(), is_claim: false, redeploy, epoch, since: Time::default() },
+        )
     };
     former.into_iter().map(tenancy).collect()
 }
@@ -76,12 +80,15 @@ impl State {
     /// The epoch of the tenancy that a deployment has now, wherever it is.
     pub fn epoch_of(&self, deployment: &Name) -> Option<u64> {
         let tenancy = self.tenancy(self.lasting.assignments.get(deployment)?)?;
-        (tenancy.deployment == *deployment).then_some(tenancy.epoch)
+        (tenancy.holder == *deployment).then_some(tenancy.epoch)
     }
 
-    /// The epoch of a tenancy that is newer than an installation of its machine: the installation's is over.
+    /// The epoch of a tenancy, or of an order, that is newer than an installation of its machine: the installation's
+    /// is over.
     pub fn superseded_by(&self, install: &Install) -> Option<u64> {
-        let present = self.tenancy(&install.machine)?.epoch;
+        let tenancy = self.tenancy(&install.machine).map(|tenancy| tenancy.epoch);
+        let order = self.life(&install.machine).map(|life| life.epoch);
+        let present = tenancy.max(order)?;
         (present > install.epoch).then_some(present)
     }
 
@@ -108,7 +115,8 @@ impl State {
         followed: &BTreeMap<Name, BTreeSet<Name>>,
         now: Time,
     ) {
-        self.lasting.tenancies = under_new_names(&former.lasting.tenancies, renamed);
+        self.lasting.tenancies = former.lasting.tenancies.clone();
+        rename::by_new_names(&mut self.lasting.tenancies, renamed);
         let is_renamed =
             |machine: &Name| renamed.contains_key(machine) || renamed.values().any(|now| now == machine);
         let exchanged: BTreeSet<&Name> = followed.keys().filter(|machine| !is_renamed(machine)).collect();
@@ -117,29 +125,30 @@ impl State {
                 self.lasting.tenancies.remove(&machine);
                 continue;
             };
+            // A claim's tenancy goes on whatever a revision has.
             let Some(deployment) = self.desired.deployments.get(&name) else { continue };
             let redeploy = deployment.redeploy;
             let was = self.lasting.tenancies.get(&machine);
             let goes_on = was.filter(|was| {
-                let served = former.lasting.served.get(&was.deployment);
+                let served = former.lasting.served.get(&was.holder);
                 let is_rename = || {
                     served.is_some_and(|served| {
-                        lineage::is_rename(&was.deployment, served, deployment, former, &self.desired)
+                        lineage::is_rename(&was.holder, served, deployment, former, &self.desired)
                     })
                 };
-                (was.deployment == name || is_rename())
+                (was.holder == name || is_rename())
                     && redeploy <= was.redeploy
                     && !exchanged.contains(&machine)
             });
             let tenancy = match goes_on {
-                Some(was) if was.deployment == name => continue,
-                Some(was) => Tenancy { deployment: name, ..was.clone() },
+                Some(was) if was.holder == name && !was.is_claim => continue,
+                Some(was) => Tenancy { holder: name, is_claim: false, ..was.clone() },
                 None => {
                     let epoch = self.lasting.installs.next_epoch();
-                    let highest = was.filter(|was| was.deployment == name).map_or(0, |was| was.redeploy);
+                    let highest = was.filter(|was| was.holder == name).map_or(0, |was| was.redeploy);
                     let redeploy = redeploy.max(highest);
                     self.lasting.installs.count(epoch);
-                    Tenancy { deployment: name, redeploy, epoch, since: now }
+                    Tenancy { holder: name, is_claim: false, redeploy, epoch, since: now }
                 }
             };
             self.lasting.tenancies.insert(machine, tenancy);
@@ -166,17 +175,6 @@ impl State {
         touched.extend(changed.filter_map(|one| self.lasting.assignments.get(one.name).cloned()));
         touched
     }
-}
-
-fn under_new_names(
-    tenancies: &imbl::OrdMap<Name, Tenancy>,
-    renamed: &BTreeMap<Name, Name>,
-) -> imbl::OrdMap<Name, Tenancy> {
-    let mut next = tenancies.clone();
-    let moved: Vec<(&Name, Tenancy)> =
-        renamed.iter().filter_map(|(was, is)| Some((is, next.remove(was)?))).collect();
-    moved.into_iter().for_each(|(is, tenancy)| drop(next.insert(is.clone(), tenancy)));
-    next
 }
 
 #[cfg(test)]
@@ -209,7 +207,7 @@ mod tests {
             upgraded(&former, &[install(3), install(5)], |one| (one.as_str() == "web").then_some(4), 9);
         let shown: Vec<_> = found
             .iter()
-            .map(|(at, one)| (at.as_str(), one.deployment.as_str(), one.redeploy, one.epoch))
+            .map(|(at, one)| (at.as_str(), one.holder.as_str(), one.redeploy, one.epoch))
             .collect();
         assert_eq!(shown, [("m2", "db", 0, 10), ("m1", "web", 4, 5)]);
     }

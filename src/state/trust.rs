@@ -124,6 +124,7 @@ impl State {
     /// or were approved, may have ended.
     pub fn begin_restored(&mut self) {
         self.lasting.trust = Trust::doubtful();
+        self.distrust_lives();
         let open =
             |install: &&Install| matches!(install.stage, InstallStage::Started | InstallStage::Approved);
         let open: Vec<Install> = self.lasting.installs.iter().filter(open).cloned().collect();

@@ -10,15 +10,18 @@ use bytes::Bytes;
 use super::log::frame::{Entry, Flag};
 use super::log::load::{Held, Laid};
 use crate::model::{Mac, Name};
+use crate::state::budget::{self, Budget};
 use crate::state::longest::{self, Longest};
 use crate::state::outbox::{self, Pending};
+use crate::state::ran::{self, Ran};
 use crate::state::record::{Record, RecordKind};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
 use crate::state::schedule::Pace;
 use crate::state::{
-    ApiToken, Event, Guards, Install, Installs, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision,
-    Serials, Served, Server, State, Tenancy, Trust, conflict, contest, guard, tenancy, trust,
+    ApiToken, Claim, Event, Guards, Install, Installs, Lasting, Lease, Lease6, Leases, Leases6, Life, Outbox,
+    Revision, Serials, Served, Server, State, Tenancy, Trust, claim, conflict, contest, guard, tenancy,
+    trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
@@ -39,6 +42,9 @@ pub struct Saved {
     pub assignments: Vec<(Name, Name)>,
     /// What machines are for. Those of assignments that an earlier version stored come with the opening.
     pub tenancies: Vec<(Name, Tenancy)>,
+    /// What is recorded of machines besides.
+    pub lives: Vec<(Name, Arc<Life>)>,
+    pub claims: Vec<Arc<Claim>>,
     pub protected: Vec<Name>,
     pub leases: Vec<Lease>,
     pub leases6: Vec<Lease6>,
@@ -110,7 +116,10 @@ impl Damage {
 
     /// Whether a machine may be installed or not because of this record.
     pub fn guards_disks(&self) -> bool {
-        matches!(self.kind, RecordKind::Installs | RecordKind::Assignment | RecordKind::Tenancy)
+        matches!(
+            self.kind,
+            RecordKind::Installs | RecordKind::Assignment | RecordKind::Tenancy | RecordKind::Life
+        )
     }
 
     /// Whether these records put something in its place.
@@ -138,6 +147,8 @@ impl Damage {
             RecordKind::Installs
             | RecordKind::Assignment
             | RecordKind::Tenancy
+            | RecordKind::Life
+            | RecordKind::Claim
             | RecordKind::Served
             | RecordKind::Note
             | RecordKind::Revision
@@ -178,9 +189,11 @@ impl Saved {
     /// The state as it was when the daemon stopped; what is desired comes with the first revision.
     pub fn state(&self, server: Server) -> State {
         let guarding = self.damaged.iter().filter(|damage| damage.guards_disks());
+        let note = |name: &str| self.notes.get(name).map(Vec::as_slice);
+        let ran = Ran::of_note(note(ran::NOTE));
         let mut installs: Installs = self.installs.iter().cloned().collect();
         installs.count(self.newest_epoch());
-        let held = self.tenancies.iter().map(|(machine, one)| (one.deployment.clone(), machine.clone()));
+        let held = self.tenancies.iter().map(|(machine, one)| (one.holder.clone(), machine.clone()));
         let lasting = Lasting {
             lineage: self.lineage.as_str().into(),
             serials: Serials::stored(self.serial),
@@ -188,6 +201,11 @@ impl Saved {
             installs,
             assignments: held.chain(self.assignments.iter().cloned()).collect(),
             tenancies: self.tenancies.iter().cloned().collect(),
+            lives: self.lives.iter().cloned().collect(),
+            claims: self.claims.iter().map(|claim| (claim.name.clone(), claim.clone())).collect(),
+            last_claim: self.last_claim(),
+            budget: Budget::of_note(note(budget::NOTE), ran.now),
+            ran,
             trust: self.trust(),
             served: self.served.iter().map(|(name, one)| (name.clone(), Arc::new(one.clone()))).collect(),
             guards: Arc::new(Guards::of_note(self.notes.get(guard::NOTE).map(Vec::as_slice))),
@@ -298,6 +316,8 @@ impl Saved {
             Record::Restored(restored) => self.restored = restored,
             Record::Effect(_, pending) => self.effects.extend(pending),
             Record::ApiToken(_, token) => self.tokens.extend(token),
+            Record::Life(machine, life) => self.lives.extend(life.map(|life| (machine, life))),
+            Record::Claim(_, claim) => self.claims.extend(claim),
             Record::Tenancy(machine, tenancy) => self.tenancies.extend(tenancy.map(|one| (machine, one))),
         }
     }
@@ -351,12 +371,19 @@ impl Saved {
         (found.iter().map(record).collect(), found.iter().map(remark).collect())
     }
 
+    /// The number of the last claim.
+    fn last_claim(&self) -> u64 {
+        let noted = claim::of_note(self.notes.get(claim::NOTE).map(Vec::as_slice));
+        self.claims.iter().map(|claim| claim.number).max().unwrap_or(0).max(noted)
+    }
+
     /// The highest epoch that was given.
     fn newest_epoch(&self) -> u64 {
         let installs = self.installs.iter().map(|install| install.epoch);
         let tenancies = self.tenancies.iter().map(|(_, tenancy)| tenancy.epoch);
         let noted = tenancy::of_note(self.notes.get(tenancy::NOTE).map(Vec::as_slice));
-        installs.chain(tenancies).max().unwrap_or(0).max(noted)
+        let orders = self.lives.iter().map(|(_, life)| life.epoch);
+        installs.chain(tenancies).chain(orders).max().unwrap_or(0).max(noted)
     }
 
     /// Assignments that an earlier version stored become tenancies: what is to be written of that. Where there is a
@@ -364,13 +391,13 @@ impl Saved {
     pub(super) fn settle_tenancies(&mut self) -> Vec<Record> {
         let former = std::mem::take(&mut self.assignments);
         let known: BTreeSet<(Name, Name)> =
-            self.tenancies.iter().map(|(machine, one)| (one.deployment.clone(), machine.clone())).collect();
+            self.tenancies.iter().map(|(machine, one)| (one.holder.clone(), machine.clone())).collect();
         let (same, other): (Vec<_>, Vec<_>) = former.iter().cloned().partition(|pair| known.contains(pair));
         let places: BTreeSet<&Name> = other.iter().map(|(_, machine)| machine).collect();
         let names: BTreeSet<&Name> = other.iter().map(|(deployment, _)| deployment).collect();
         let (over, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tenancies)
             .into_iter()
-            .partition(|(machine, one)| places.contains(machine) || names.contains(&one.deployment));
+            .partition(|(machine, one)| places.contains(machine) || names.contains(&one.holder));
         let served: BTreeMap<&Name, u64> =
             self.served.iter().map(|(name, one)| (name, one.redeploy)).collect();
         let redeploy = |name: &Name| served.get(name).copied();
@@ -382,7 +409,7 @@ impl Saved {
         self.tenancies = rest;
         self.tenancies.extend(new);
         self.assignments =
-            self.tenancies.iter().map(|(machine, one)| (one.deployment.clone(), machine.clone())).collect();
+            self.tenancies.iter().map(|(machine, one)| (one.holder.clone(), machine.clone())).collect();
         self.assignments.sort();
         records
     }
@@ -399,6 +426,8 @@ impl Saved {
             new_site: _,
             assignments,
             tenancies,
+            lives,
+            claims,
             protected,
             leases,
             leases6,
@@ -424,9 +453,11 @@ impl Saved {
         records.extend(leases6.into_iter().map(Record::Lease6));
         records.extend(by_machine.into_iter().map(|(machine, list)| Record::Installs(machine, list.into())));
         let held: BTreeSet<(Name, Name)> =
-            tenancies.iter().map(|(machine, one)| (one.deployment.clone(), machine.clone())).collect();
+            tenancies.iter().map(|(machine, one)| (one.holder.clone(), machine.clone())).collect();
         let former = assignments.into_iter().filter(|pair| !held.contains(pair));
         records.extend(former.map(|(name, machine)| Record::Assignment(name, Some(machine))));
+        records.extend(lives.into_iter().map(|(machine, life)| Record::Life(machine, Some(life))));
+        records.extend(claims.into_iter().map(|claim| Record::Claim(claim.name.clone(), Some(claim))));
         records.extend(tenancies.into_iter().map(|(machine, one)| Record::Tenancy(machine, Some(one))));
         records.extend(protected.into_iter().map(|machine| Record::Protection(machine, true)));
         records.extend(served.into_iter().map(|(name, one)| Record::Served(name, Some(one.into()))));

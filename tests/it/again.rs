@@ -240,6 +240,7 @@ fn meaning(desired: &Desired) -> String {
         machines,
         deployments,
         macs,
+        pools,
         selects,
         safety,
         secrets,
@@ -247,7 +248,7 @@ fn meaning(desired: &Desired) -> String {
         fixed: _,
     } = desired;
     let macs: BTreeMap<_, _> = macs.iter().collect();
-    let rest = format!("{macs:?}{selects}{safety:?}{secrets:?}{origins:?}");
+    let rest = format!("{macs:?}{pools:?}{selects}{safety:?}{secrets:?}{origins:?}");
     format!("{subnets:#?}{boots:#?}{machines:#?}{deployments:#?}{rest}")
 }
 

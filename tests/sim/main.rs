@@ -9,6 +9,7 @@
 
 mod again;
 mod asker;
+mod cloud;
 mod daemon;
 mod dice;
 mod effects;

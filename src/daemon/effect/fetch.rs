@@ -23,7 +23,9 @@ impl Executor for Fetches {
     async fn carry_out(&self, pending: Arc<Pending>) -> Verb {
         let ended = match &pending.task {
             Task::Fetch { source } => self.fetch(source).await,
-            Task::ReadPower { .. } => Progress::GivenUp("it is no source".into()),
+            Task::ReadPower { .. } | Task::Restart { .. } | Task::PowerOff { .. } => {
+                Progress::GivenUp("it is no source".into())
+            }
         };
         Verb::Progress(pending.id, ended)
     }

@@ -19,7 +19,7 @@ pub(super) fn open(
     let begun = state.install_by(token, Purpose::Answers, name);
     // The deployment may have been renamed since the script was served.
     let current = begun.map_or(name, |install| &install.deployment);
-    let Some(deployment) = state.desired().deployments.get(current) else {
+    let Some(deployment) = state.deployment(current) else {
         return refuse(RefusalReason::Gone, format!("there is no deployment {name}"));
     };
     let Some(install) = begun else {

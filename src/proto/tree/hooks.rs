@@ -21,7 +21,7 @@ pub(super) fn open(
     // The number may have been raised, or the deployment renamed, while the installer ran: its report
     // still counts.
     let begun = state.install_by(token, Purpose::Hooks, name);
-    let current = state.desired().deployments.get(begun.map_or(name, |install| &install.deployment));
+    let current = state.deployment(begun.map_or(name, |install| &install.deployment));
     let redeploy = match (begun, current) {
         (Some(install), _) => install.redeploy,
         (None, Some(deployment)) if state.is_unbegun(token, Purpose::Hooks, deployment) => {

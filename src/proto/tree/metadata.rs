@@ -20,7 +20,7 @@ pub(super) fn open(
     };
     let begun = state.install_by(token, Purpose::Metadata, name);
     // The deployment may have been renamed since its machine was given the URL.
-    let Some(deployment) = state.desired().deployments.get(begun.map_or(name, |install| &install.deployment)) else {
+    let Some(deployment) = state.deployment(begun.map_or(name, |install| &install.deployment)) else {
         return refuse(RefusalReason::Gone, format!("there is no deployment {name}"));
     };
     let step = match begun {

@@ -3,6 +3,7 @@
 //! revision has to be judged again.
 
 mod again;
+mod claims;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::desired::{Boot, Desired, Machine, differences};
 use crate::model::{Name, Power, Time};
 
 pub use again::Part;
+use claims::follow_claims;
 
 /// Saved plans that were applied and are remembered at most.
 const USED_MAX: usize = 256;
@@ -88,6 +90,9 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
     if !adoption.stands_beside(&since) {
         return Outcome::Moved;
     }
+    if !adoption.next.stands_beside_claims(state) {
+        return Outcome::Moved;
+    }
     let Adoption { base, next, kept, plan, renamed, followed, .. } = adoption;
     let former = std::mem::replace(state, next);
     state.go_on_from(&former, &base, &renamed);
@@ -98,7 +103,9 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
         since.into_iter().for_each(|(machine, list)| state.lasting.installs.replace(&machine, &list));
         state.gather_gate_of(&tenants);
     }
+    state.go_on_with_claims(&former, &renamed);
     state.renew_tenancies(&former, &renamed, &followed, now);
+    follow_claims(state, &former, now, out);
     state.tick(now);
     limit_leases(state, &former, now, out);
     out.contests(&former.lasting.contested, state);
@@ -163,6 +170,7 @@ impl State {
     /// installations kept (a renamed deployment or machine takes its installation along).
     pub fn adopt(&self, desired: Arc<Desired>) -> State {
         let Adoption { mut next, renamed, followed, .. } = Adoption::new(self, desired, self.secrets.clone());
+        next.go_on_with_claims(self, &renamed);
         next.renew_tenancies(self, &renamed, &followed, Time::default());
         next
     }

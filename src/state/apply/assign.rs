@@ -20,6 +20,7 @@ fn pinned(base: &State, desired: &Desired) -> imbl::OrdMap<Name, Name> {
     if base.desired.revision.is_empty() {
         // What was served before the start is not loaded: every deployment may be another.
         let machine = |(name, place): (&Name, &Place)| match place {
+            Place::Machine(machine) if base.is_kept_from(name, machine) => None,
             Place::Machine(machine) => Some((name.clone(), machine.clone())),
             Place::Select(_) => Some((name.clone(), base.lasting.assignments.get(name)?.clone())),
         };
@@ -30,6 +31,11 @@ fn pinned(base: &State, desired: &Desired) -> imbl::OrdMap<Name, Name> {
     for one in differences(&base.desired.deployments, &desired.deployments) {
         match one.after.map(|deployment| &deployment.place) {
             Some(Place::Machine(machine)) if next.get(one.name) == Some(machine) => {}
+            // It waits, and keeps no other.
+            Some(Place::Machine(machine)) if base.is_kept_from(one.name, machine) => {
+                let is_claim = base.lasting.claims.contains_key(one.name);
+                (!is_claim).then(|| next.remove(one.name));
+            }
             Some(Place::Machine(machine)) => drop(next.insert(one.name.clone(), machine.clone())),
             Some(Place::Select(_)) => {}
             None => drop(next.remove(one.name)),
@@ -59,7 +65,11 @@ fn chosen(base: &State, desired: &Desired, mut next: imbl::OrdMap<Name, Name>) -
     let mut found: BTreeMap<Name, Name> = BTreeMap::new();
     let mut keep = |open: &mut Vec<(&Name, &Labels)>, former: &dyn Fn(&Name) -> Option<Name>| {
         open.retain(|(name, _)| match former(name).filter(|one| desired.machines.contains_key(one)) {
-            Some(machine) if !is_pinned(&machine) && taken.insert(machine.clone()) => {
+            Some(machine)
+                if !is_pinned(&machine)
+                    && !base.is_kept_from(name, &machine)
+                    && taken.insert(machine.clone()) =>
+            {
                 found.insert((*name).clone(), machine);
                 false
             }
@@ -80,7 +90,10 @@ fn chosen(base: &State, desired: &Desired, mut next: imbl::OrdMap<Name, Name>) -
     }
     let mut choices = Choices::new(desired, &open);
     for (name, labels) in open {
-        if let Some(machine) = choices.next(labels, |machine| is_pinned(machine) || taken.contains(machine)) {
+        let is_taken = |machine: &Name| {
+            is_pinned(machine) || taken.contains(machine) || base.is_kept_from(name, machine)
+        };
+        if let Some(machine) = choices.next(labels, is_taken) {
             taken.insert(machine.clone());
             found.insert(name.clone(), machine.clone());
         }

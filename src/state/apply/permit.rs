@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use super::super::command::Outcome;
+use super::super::life::Disk;
+use super::super::lifecycle::{DiskState, disk};
 use super::super::{Duty, Install, InstallStage, Permit, PermitStep, State};
 use super::Applied;
-use crate::model::{Name, Time};
+use super::cycle::{self, Cycle};
+use crate::model::{Caller, Name, Time};
 
 /// Why a step of an installation was not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +17,8 @@ pub enum Stale {
     Gone(Name),
     #[error("deployment {0} was changed meanwhile; the machine is to ask again")]
     Moved(Name),
+    #[error("{0} is not installed now: {1}")]
+    Kept(Name, String),
     #[error("this report belongs to an installation of {0} that is over")]
     Over(Name),
     #[error(
@@ -30,10 +35,26 @@ pub(super) fn apply(state: &mut State, permit: &Permit, now: Time, out: &mut App
         Ok(()) => {
             out.steps(&before, state);
             out.tenancies(&tenancies, state);
+            if permit.step == PermitStep::Spend {
+                use_disks(state, &permit.deployment, now, out);
+            }
             Outcome::Done
         }
         Err(stale) => Outcome::Refused(stale.to_string()),
     }
+}
+
+/// What is on the disks of a deployment's machine is its own from now on.
+pub(super) fn use_disks(state: &mut State, deployment: &Name, now: Time, out: &mut Applied) {
+    let Some(machine) = state.assignments().get(deployment).cloned() else { return };
+    let is_new = |disk: &Disk| disk.state != DiskState::InUse;
+    if !state.life(&machine).is_some_and(|life| life.disks.iter().any(is_new)) {
+        return;
+    }
+    let mut cycle = Cycle { state, by: &Caller::MACHINE, now, out };
+    let mut life = cycle.life(&machine);
+    cycle::change(&mut life, disk::Cause::Used, |_| true);
+    cycle.put_life(&machine, life);
 }
 
 pub(super) fn installed(state: &mut State, install: Install, out: &mut Applied) -> Outcome {
@@ -50,7 +71,7 @@ impl State {
     /// The second look at the state: another request may have been faster.
     fn take_step(&mut self, permit: &Permit, now: Time) -> Result<(), Stale> {
         let name = &permit.deployment;
-        let deployment = self.desired.deployments.get(name).ok_or_else(|| Stale::Gone(name.clone()))?;
+        let deployment = self.deployment(name).ok_or_else(|| Stale::Gone(name.clone()))?;
         let Some(machine) =
             self.lasting.assignments.get(name).and_then(|name| self.desired.machines.get(name))
         else {
@@ -62,6 +83,9 @@ impl State {
             return Err(Stale::Moved(name.clone()));
         }
         let current = self.install_on(&machine.name, name);
+        if let Some(why) = self.kept_from(&machine.name) {
+            return Err(Stale::Kept(name.clone(), why));
+        }
         // Another request took the same step, or the last place: the second look at the state decides.
         match (permit.step, self.duty(deployment), current) {
             (PermitStep::Start, Duty::Install { permit: true }, _) => {

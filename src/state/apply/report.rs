@@ -2,7 +2,7 @@
 
 use super::super::command::Outcome;
 use super::super::{Event, Install, InstallStage, Outcome as Said, Report, Stage, State};
-use super::{Applied, Stale, observe};
+use super::{Applied, Stale, observe, permit};
 use crate::model::{Name, Time};
 
 pub(super) fn apply(state: &mut State, report: &Report, now: Time, out: &mut Applied) -> Outcome {
@@ -11,6 +11,9 @@ pub(super) fn apply(state: &mut State, report: &Report, now: Time, out: &mut App
         return Outcome::Refused(stale.to_string());
     }
     out.steps(&before, state);
+    if report.outcome != Said::Progress {
+        permit::use_disks(state, &report.deployment, now, out);
+    }
     let stage = match report.outcome {
         Said::Progress => Stage::Progress,
         Said::Completed => Stage::Completed,
@@ -77,7 +80,7 @@ impl State {
             self.end_install(name, reported);
             return Ok(());
         }
-        let deployment = self.desired.deployments.get(name);
+        let deployment = self.deployment(name);
         let machine =
             self.lasting.assignments.get(name).and_then(|machine| self.desired.machines.get(machine));
         let (Some(deployment), Some(machine)) = (deployment, machine) else {

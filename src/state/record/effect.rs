@@ -1,10 +1,11 @@
 //! Effects that wait for their executors. Key: the number (8 bytes, big-endian, so that the oldest comes first).
 //! Value: when it was caused (8), when its executor began with it (optional, 8), what is to be done (1 byte: 1, read
-//! a source), the name of whom it is about, who caused it (optional; absent in values of earlier versions).
+//! a source; 3, restart a machine; 4, switch it off), the name of whom it is about, who caused it (optional; absent in
+//! values of earlier versions), and, of 3 and 4 alone, the epoch of the order.
 
 use std::sync::Arc;
 
-use super::bytes::{Reader, field, optional};
+use super::bytes::{Reader, field, number, optional};
 use super::{Kind, Record, caller};
 use crate::model::Time;
 use crate::state::outbox::{EffectId, Pending, Task, TaskKind};
@@ -31,6 +32,7 @@ impl Kind for Effect {
         out.push(code(task.kind()));
         field(task.subject().as_str().as_bytes(), out);
         optional(by.as_ref().map(caller::bytes).as_deref(), out);
+        task.epoch().into_iter().for_each(|epoch| number(epoch, out));
     }
 
     fn read(id: EffectId, bytes: &[u8]) -> Option<Record> {
@@ -42,11 +44,13 @@ impl Kind for Effect {
         };
         let kind = kind(reader.byte()?)?;
         let subject = reader.name()?;
+        let by = if reader.0.is_empty() { None } else { reader.optional()?.and_then(caller::read) };
         let task = match kind {
             TaskKind::Fetch => Task::Fetch { source: subject },
             TaskKind::ReadPower => Task::ReadPower { machine: subject },
+            TaskKind::Restart => Task::Restart { machine: subject, epoch: reader.number()? },
+            TaskKind::PowerOff => Task::PowerOff { machine: subject, epoch: reader.number()? },
         };
-        let by = if reader.0.is_empty() { None } else { reader.optional()?.and_then(caller::read) };
         Some(Record::Effect(id, Some(Arc::new(Pending { id, task, by, since, begun, trouble: None }))))
     }
 
@@ -60,6 +64,8 @@ fn code(kind: TaskKind) -> u8 {
     match kind {
         TaskKind::Fetch => 1,
         TaskKind::ReadPower => 2,
+        TaskKind::Restart => 3,
+        TaskKind::PowerOff => 4,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What machines are for. Key: the machine's name. Value: the holder (1 byte: 1 a deployment; then its name), its highest
+//! What machines are for. Key: the machine's name. Value: the holder (1 byte: 1 a deployment, 2 a claim; then its name), its highest
 //! `redeploy`, the epoch, since when (8).
 
 use super::bytes::{Reader, field, name, number};
@@ -10,6 +10,7 @@ pub(super) struct Tenancy;
 
 /// Numbers of holders lie in files: none changes, and none is used twice.
 const DEPLOYMENT: u8 = 1;
+const CLAIM: u8 = 2;
 
 impl Kind for Tenancy {
     const NAME: &'static str = "tenancy";
@@ -25,9 +26,9 @@ impl Kind for Tenancy {
     }
 
     fn write(value: &Value, out: &mut Vec<u8>) {
-        let Value { deployment, redeploy, epoch, since } = value;
-        out.push(DEPLOYMENT);
-        field(deployment.as_str().as_bytes(), out);
+        let Value { holder, is_claim, redeploy, epoch, since } = value;
+        out.push(if *is_claim { CLAIM } else { DEPLOYMENT });
+        field(holder.as_str().as_bytes(), out);
         number(*redeploy, out);
         number(*epoch, out);
         out.extend_from_slice(&since.0.to_le_bytes());
@@ -35,12 +36,14 @@ impl Kind for Tenancy {
 
     fn read(machine: Name, bytes: &[u8]) -> Option<Record> {
         let mut reader = Reader(bytes);
-        if reader.byte()? != DEPLOYMENT {
-            return None;
-        }
-        let (deployment, redeploy) = (reader.name()?, reader.number()?);
+        let is_claim = match reader.byte()? {
+            DEPLOYMENT => false,
+            CLAIM => true,
+            _ => return None,
+        };
+        let (holder, redeploy) = (reader.name()?, reader.number()?);
         let (epoch, since) = (reader.number()?, reader.time()?);
-        Some(Record::Tenancy(machine, Some(Value { deployment, redeploy, epoch, since })))
+        Some(Record::Tenancy(machine, Some(Value { holder, is_claim, redeploy, epoch, since })))
     }
 
     fn deletion(machine: Name) -> Option<Record> {

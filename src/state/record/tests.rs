@@ -7,8 +7,13 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::model::{By, Caller, FilePath, Identity, Origin, Role, Selection, Time, Token};
+use crate::model::{
+    By, Caller, FilePath, Identity, OnReturn, Origin, Role, Selection, Span, Time, Token, WipeLevel,
+};
+use crate::state::claim::Granted;
 use crate::state::lease::LeaseState;
+use crate::state::life::{Disk, Hold, Order};
+use crate::state::lifecycle::{Condition, DiskState, Known, Work};
 use crate::state::outbox::{EffectId, Pending, Task};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::{SavedTree, SavedTrees};
@@ -150,13 +155,15 @@ fn caller() -> impl Strategy<Value = Caller> {
 }
 
 fn effect() -> impl Strategy<Value = Record> {
-    let pending = of((any::<u64>(), of(any::<u64>()), name(), any::<bool>(), of(caller())));
+    let pending = of((any::<u64>(), of(any::<u64>()), name(), (0..4u8, any::<u64>()), of(caller())));
     (any::<u64>(), pending).prop_map(|(id, pending)| {
         let id = EffectId(id);
-        let pending = pending.map(|(since, begun, name, is_fetch, by)| {
-            let task = match is_fetch {
-                true => Task::Fetch { source: name },
-                false => Task::ReadPower { machine: name },
+        let pending = pending.map(|(since, begun, name, (kind, epoch), by)| {
+            let task = match kind {
+                0 => Task::Fetch { source: name },
+                1 => Task::ReadPower { machine: name },
+                2 => Task::Restart { machine: name, epoch },
+                _ => Task::PowerOff { machine: name, epoch },
             };
             Arc::new(Pending { id, task, by, since: Time(since), begun: begun.map(Time), trouble: None })
         });
@@ -174,6 +181,89 @@ fn api_token() -> impl Strategy<Value = Record> {
             Arc::new(ApiToken { name: name.clone(), id, digest, role, pools, by, created, expires, used })
         });
         Record::ApiToken(name, token)
+    })
+}
+
+fn text() -> impl Strategy<Value = Arc<str>> {
+    any::<String>().prop_map(Arc::from)
+}
+
+fn order() -> impl Strategy<Value = Order> {
+    let work = select(vec![Work::Fencing, Work::Wiping, Work::Verifying]);
+    let axes = (work, select(Condition::ALL.to_vec()), select(WipeLevel::ALL.to_vec()));
+    let disks = of(vec(text(), 0..3));
+    (axes, any::<(u64, u64, u64, u32)>(), any::<(bool, bool, bool)>(), disks, (text(), text(), caller()))
+        .prop_map(
+            |(
+                (work, condition, level),
+                (epoch, since, progress, attempts),
+                flags,
+                disks,
+                (why, reason, by),
+            )| {
+                let (off, over_budget, consented) = flags;
+                let (disks, since) = (disks.map(Arc::from), Time(since));
+                Order {
+                    epoch,
+                    work,
+                    condition,
+                    why,
+                    level,
+                    off,
+                    disks,
+                    over_budget,
+                    consented,
+                    by,
+                    reason,
+                    since,
+                    progress,
+                    attempts,
+                }
+            },
+        )
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    let disk = (text(), any::<u64>(), select(DiskState::ALL.to_vec())).prop_map(|(id, bytes, state)| Disk {
+        id,
+        bytes,
+        state,
+    });
+    let hold = (caller(), text(), of(any::<u64>()))
+        .prop_map(|(by, reason, until)| Arc::new(Hold { by, reason, until: until.map(Time) }));
+    let known = (select(Known::ALL.to_vec()), of(name()), vec(mac(), 0..3), vec(disk, 0..3));
+    (known, any::<(Option<u64>, u64)>(), of(order()), of(hold)).prop_map(
+        |((known, subnet, cards, disks), (reported, epoch), order, hold)| Life {
+            known,
+            subnet,
+            cards: cards.into(),
+            disks: disks.into(),
+            reported: reported.map(Time),
+            order: order.map(Arc::new),
+            hold,
+            epoch,
+        },
+    )
+}
+
+fn claim() -> impl Strategy<Value = Record> {
+    let place = (name(), any::<(u64, u64, Option<u64>, Option<u64>)>()).prop_map(
+        |(machine, (epoch, since, ends, taken_back))| Granted {
+            machine,
+            epoch,
+            since: Time(since),
+            ends,
+            taken_back,
+        },
+    );
+    let policy = (select(OnReturn::ALL.to_vec()), select(WipeLevel::ALL.to_vec()));
+    let numbers = any::<(u64, u64, Option<u64>, bool)>();
+    (name(), of((name(), caller(), numbers, policy, of(place)))).prop_map(|(name, claim)| {
+        let claim = claim.map(|(pool, by, (number, asked, ttl, keep), (on_return, level), place)| {
+            let (name, asked, ttl) = (name.clone(), Time(asked), ttl.map(Span));
+            Arc::new(Claim { name, pool, number, by, asked, ttl, on_return, level, place, keep })
+        });
+        Record::Claim(name, claim)
     })
 }
 
@@ -209,10 +299,15 @@ fn record(kind: RecordKind) -> BoxedStrategy<Record> {
         RecordKind::Restored => any::<bool>().prop_map(Record::Restored).boxed(),
         RecordKind::Effect => effect().boxed(),
         RecordKind::ApiToken => api_token().boxed(),
-        RecordKind::Tenancy => (name(), of((name(), any::<(u64, u64, u64)>())))
+        RecordKind::Life => {
+            (name(), of(life())).prop_map(|(machine, life)| Record::Life(machine, life.map(Arc::new))).boxed()
+        }
+        RecordKind::Claim => claim().boxed(),
+        RecordKind::Tenancy => (name(), of((name(), any::<(u64, u64, u64, bool)>())))
             .prop_map(|(machine, tenancy)| {
-                let tenancy = tenancy.map(|(deployment, (redeploy, epoch, since))| Tenancy {
-                    deployment,
+                let tenancy = tenancy.map(|(holder, (redeploy, epoch, since, is_claim))| Tenancy {
+                    holder,
+                    is_claim,
                     redeploy,
                     epoch,
                     since: Time(since),
@@ -343,6 +438,8 @@ fn codes_of_kinds_stay() {
         (14, "effect"),
         (15, "token"),
         (16, "tenancy"),
+        (17, "machine"),
+        (18, "claim"),
     ];
     assert_eq!(codes, known);
 }

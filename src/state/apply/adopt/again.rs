@@ -36,6 +36,9 @@ impl Adoption {
     /// has to be judged whole: another revision came between, or what machines did decides which machine a
     /// selector chooses, which machine is another one renamed, or which installations are doubtful.
     pub fn again(&self, table: &State) -> Option<(Adoption, Part)> {
+        if !self.next.stands_beside_claims(table) {
+            return None;
+        }
         if self.doubts || table.lasting.serials.desired != self.base.lasting.serials.desired {
             return None;
         }
@@ -209,6 +212,7 @@ fn desired_part(desired: &Desired, machines: &BTreeSet<Name>, deployments: &BTre
         macs: macs.collect(),
         deployments: deployments.iter().filter_map(deployment).collect(),
         machines,
+        pools: Default::default(),
         selects: desired.selects,
         safety: desired.safety.clone(),
         secrets: Default::default(),

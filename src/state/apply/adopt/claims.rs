@@ -1,0 +1,157 @@
+//! What an adoption leaves alone: claims and the lives of machines, which people and machines change while a revision is
+//! judged. The first tenancy that was stored keeps its machine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::ordmap::DiffItem;
+
+use super::super::super::life::Life;
+use super::super::super::lifecycle::{Known, known, tenancy as holding};
+use super::super::super::record::Record;
+use super::super::super::{Claim, State, rename};
+use super::super::Applied;
+use super::super::cycle::{Cycle, claimed};
+use crate::desired::Place;
+use crate::model::{Caller, Name, Time};
+
+impl State {
+    /// Whether a revision gives no machine to a deployment that a claim or an order has now.
+    pub(super) fn stands_beside_claims(&self, now: &State) -> bool {
+        let claims =
+            now.lasting.claims.values().filter_map(|claim| Some((claim.machine()?, Some(&claim.name))));
+        let orders = now.derived.watched.iter().filter(|machine| now.agent_epoch(machine) > 0);
+        let mut taken = claims.chain(orders.map(|machine| (machine, None)));
+        taken.all(|(machine, holder)| {
+            let tenant = self.derived.tenants.get(machine);
+            tenant
+                .is_none_or(|tenant| Some(tenant) == holder || !self.desired.deployments.contains_key(tenant))
+        })
+    }
+
+    /// Whether a revision can't give a machine to this deployment: a claim or an order has it, or a claim elsewhere
+    /// has the deployment's name.
+    pub(in crate::state) fn is_kept_from(&self, deployment: &Name, machine: &Name) -> bool {
+        let own = self.lasting.claims.get(deployment).and_then(|claim| claim.machine());
+        match own {
+            Some(own) => own != machine,
+            None => self.is_taken(machine) || self.lasting.claims.contains_key(deployment),
+        }
+    }
+
+    /// Takes over claims and lives from the state before an adoption. A claim that the revision has a deployment for
+    /// is that deployment from now on; a deployment whose machine is taken waits for it.
+    pub(super) fn go_on_with_claims(&mut self, former: &State, renamed: &BTreeMap<Name, Name>) {
+        // What the revision was judged over may have had claims that are over.
+        for claim in std::mem::take(&mut self.lasting.claims).values() {
+            let Some(machine) = claim.machine() else { continue };
+            let is_deployed = self.desired.deployments.contains_key(&claim.name);
+            if !is_deployed && self.lasting.assignments.remove(&claim.name).is_some() {
+                let is_own = self.derived.tenants.get(machine) == Some(&claim.name);
+                is_own.then(|| self.derived.tenants.remove(machine));
+            }
+        }
+        self.lasting.last_claim = former.lasting.last_claim;
+        (self.lasting.ran, self.lasting.budget) = (former.lasting.ran, former.lasting.budget.clone());
+        self.lasting.lives = former.lasting.lives.clone();
+        self.lasting.claims = former.lasting.claims.clone();
+        self.lasting.tenancies = former.lasting.tenancies.clone();
+        rename::lives(&mut self.lasting, renamed);
+        self.derived.claimed = former.derived.claimed.clone();
+        self.accept_lives();
+        self.clear_index();
+        self.index_all();
+        self.hold_claims();
+        self.derived.free = former.derived.free.clone();
+        self.wait_for_pins(former);
+    }
+
+    fn hold_claims(&mut self) {
+        for claim in self.lasting.claims.clone().values() {
+            let Some(machine) = claim.machine() else { continue };
+            let place = self.desired.deployments.get(&claim.name).map(|deployment| &deployment.place);
+            let is_adopted = matches!(place, Some(Place::Machine(own)) if own == machine);
+            if is_adopted && holding::step(holding::Holder::Claim, holding::Cause::Adopted).is_some() {
+                self.index_claim(&claim.name, None);
+                self.lasting.claims.remove(&claim.name);
+                self.derived.claimed.remove(&claim.name);
+                continue;
+            }
+            self.lasting.assignments.insert(claim.name.clone(), machine.clone());
+            self.derived.tenants.insert(machine.clone(), claim.name.clone());
+            if !self.derived.claimed.contains_key(&claim.name)
+                && let Some(pool) = self.desired.pools.get(&claim.pool)
+            {
+                let own = claimed(&claim.name, machine, pool);
+                self.derived.claimed.insert(claim.name.clone(), own);
+            }
+        }
+    }
+
+    /// Machines that were found, and that the revision declares, are accepted; those that it does not declare any more
+    /// are machines that were found.
+    fn accept_lives(&mut self) {
+        for (name, life) in self.lasting.lives.clone() {
+            let declared = life.cards.iter().find_map(|card| self.desired.macs.get(card));
+            let is_declared = self.desired.machines.contains_key(&name);
+            let (cause, now) = match (life.known, declared) {
+                (Known::Discovered, _) if is_declared => (known::Cause::Declared, &name),
+                (Known::Discovered, Some(declared)) => (known::Cause::Declared, declared),
+                (Known::Accepted, _) if !is_declared && life.order.is_none() => {
+                    (known::Cause::Undeclared, &name)
+                }
+                _ => continue,
+            };
+            let Some(known) = known::step(life.known, cause) else { continue };
+            if *now != name {
+                self.lasting.lives.remove(&name);
+                if self.lasting.lives.contains_key(now) {
+                    continue;
+                }
+            }
+            let next = Life { known, subnet: None, ..Life::clone(&life) };
+            self.lasting.lives.insert(now.clone(), next.into());
+        }
+    }
+
+    /// Which deployments wait for machines that they are pinned to. Those that waited, and need not any more, have them.
+    fn wait_for_pins(&mut self, former: &State) {
+        self.derived.pins = imbl::OrdMap::new();
+        let is_any_taken = !self.lasting.claims.is_empty() || !self.derived.watched.is_empty();
+        if !is_any_taken && former.derived.pins.is_empty() && former.lasting.claims.is_empty() {
+            return;
+        }
+        for (name, deployment) in self.desired.clone().deployments.iter() {
+            let Place::Machine(machine) = &deployment.place else { continue };
+            if self.lasting.assignments.get(name) == Some(machine) {
+                continue;
+            }
+            if self.is_kept_from(name, machine) {
+                self.derived.pins.insert(machine.clone(), name.clone());
+            } else if !self.derived.tenants.contains_key(machine) {
+                self.lasting.assignments.insert(name.clone(), machine.clone());
+                self.derived.tenants.insert(machine.clone(), name.clone());
+            }
+        }
+    }
+}
+
+/// Records what became of claims and lives, and serves the claims that wait.
+pub(super) fn follow_claims(state: &mut State, former: &State, now: Time, out: &mut Applied) {
+    let life = |item: DiffItem<Name, Arc<Life>>| match item {
+        DiffItem::Add(machine, life) | DiffItem::Update { new: (machine, life), .. } => {
+            Record::Life(machine.clone(), Some(life.clone()))
+        }
+        DiffItem::Remove(machine, _) => Record::Life(machine.clone(), None),
+    };
+    let claim = |item: DiffItem<Name, Arc<Claim>>| match item {
+        DiffItem::Add(name, claim) | DiffItem::Update { new: (name, claim), .. } => {
+            Record::Claim(name.clone(), Some(claim.clone()))
+        }
+        DiffItem::Remove(name, _) => Record::Claim(name.clone(), None),
+    };
+    out.records.extend(former.lasting.lives.diff(&state.lasting.lives).map(life));
+    out.records.extend(former.lasting.claims.diff(&state.lasting.claims).map(claim));
+    state.index_free_since(former);
+    Cycle { state, by: &Caller::DAEMON, now, out }.serve_queue();
+}

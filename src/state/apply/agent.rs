@@ -1,0 +1,172 @@
+//! What our agent says on a machine. It says under which epoch it was started: what comes from an older one changes
+//! nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::super::command::Outcome;
+use super::super::life::{AgentReport, Disk, Life, Order, Said, SeenDisk};
+use super::super::lifecycle::{Condition, DiskState, Known, Work, disk, known, work};
+use super::cycle::Cycle;
+use crate::model::{Mac, Name};
+
+/// Machines that no revision declares and that are remembered, by subnet.
+const FOUND_MAX: usize = 4096;
+
+pub(super) fn apply(mut cycle: Cycle<'_>, report: &AgentReport) -> Outcome {
+    let machine = match machine_of(&cycle, report) {
+        Ok(machine) => machine,
+        Err(why) => return Outcome::Refused(why),
+    };
+    let life = cycle.state.life(&machine).cloned();
+    let order = life.as_ref().and_then(|life| life.order.clone());
+    let present = order.as_ref().map_or(0, |order| order.epoch);
+    if report.epoch != present {
+        return Outcome::Refused(format!(
+            "the agent on machine {machine} was started under epoch {}, and the present one is {present}: nothing was \
+             changed",
+            report.epoch
+        ));
+    }
+    match (&report.said, order) {
+        (Said::Hello { cards, disks }, order) => hello(&mut cycle, &machine, report, cards, disks, order),
+        (_, None) => Outcome::Refused(format!("our agent has nothing to do on machine {machine}")),
+        (Said::Failed(why), Some(_)) => {
+            cycle.fail(&machine, why.to_string(), false);
+            Outcome::Done
+        }
+        (_, Some(order)) if order.condition == Condition::Failed => {
+            Outcome::Refused(format!("the release of machine {machine} waits for a person: {}", order.why))
+        }
+        (Said::Wiped, Some(_)) => step(&mut cycle, &machine, work::Cause::Wiped),
+        (Said::Verified(true), Some(_)) => step(&mut cycle, &machine, work::Cause::Verified),
+        (Said::Verified(false), Some(_)) => step(&mut cycle, &machine, work::Cause::Unverified),
+    }
+}
+
+/// The machine with the cards that the agent shows. Two with one identity: neither is believed.
+fn machine_of(cycle: &Cycle<'_>, report: &AgentReport) -> Result<Name, String> {
+    let of = |card: &Mac| {
+        let state = &cycle.state;
+        state.desired.macs.get(card).or_else(|| state.derived.found.get(card)).cloned()
+    };
+    let shown = match &report.said {
+        Said::Hello { cards, .. } => cards.iter().chain([&report.card]).copied().collect(),
+        _ => BTreeSet::from([report.card]),
+    };
+    let machines: BTreeSet<Name> = shown.iter().filter_map(of).collect();
+    let mut machines = machines.into_iter();
+    match (machines.next(), machines.next()) {
+        (Some(machine), None) => Ok(machine),
+        (Some(one), Some(other)) => Err(format!(
+            "an agent shows network cards of machine {one} and of machine {other}: it is believed to be neither"
+        )),
+        (None, _) => {
+            let name = format!("m{}", report.card.to_string().replace(':', ""));
+            name.parse().map_err(|_| format!("no name can be made of {}", report.card))
+        }
+    }
+}
+
+fn hello(
+    cycle: &mut Cycle<'_>,
+    machine: &Name,
+    report: &AgentReport,
+    cards: &Arc<[Mac]>,
+    disks: &Arc<[SeenDisk]>,
+    order: Option<Arc<Order>>,
+) -> Outcome {
+    let from = cycle.state.known(machine);
+    let Some(known) = known::step(from, known::Cause::Reported) else {
+        return Outcome::Refused(format!("machine {machine} is {from}"));
+    };
+    let is_found = |life: &&Arc<Life>| life.known == Known::Discovered && life.subnet == report.subnet;
+    if from == Known::Seen && cycle.state.lasting.lives.values().filter(is_found).count() >= FOUND_MAX {
+        return Outcome::Refused(format!("{FOUND_MAX} unknown machines were found there already"));
+    }
+    let subnet = if known == Known::Accepted { None } else { report.subnet.clone() };
+    let former = cycle.life(machine);
+    let tenancy_uses = cycle.state.tenancy(machine).is_some();
+    let disks_now = disks.iter().map(|one| merged(&former, one, tenancy_uses)).collect();
+    let cards: Arc<[Mac]> = cards.clone();
+    let reported = Some(cycle.now);
+    cycle.put_life(machine, Life { known, subnet, cards, disks: disks_now, reported, ..former });
+    match order {
+        Some(order) => fenced(cycle, machine, &order, disks),
+        None => {
+            cycle.serve_queue();
+            Outcome::Done
+        }
+    }
+}
+
+/// A disk as it is after our agent has seen it. On a machine that somebody has, what is found is the tenancy's.
+fn merged(former: &Life, seen: &SeenDisk, is_used: bool) -> Disk {
+    let was = former.disks.iter().find(|disk| disk.id == seen.id).map(|disk| disk.state);
+    let cause = if seen.blank { disk::Cause::SeenBlank } else { disk::Cause::SeenData };
+    let from = was.unwrap_or(DiskState::Unknown);
+    let next = disk::step(from, cause).unwrap_or(from);
+    let state = if is_used && !seen.blank { DiskState::InUse } else { next };
+    Disk { id: seen.id.clone(), bytes: seen.bytes, state }
+}
+
+/// Our agent runs under the epoch of the order: the former system does not. Whatever does not fit the order stops it.
+fn fenced(cycle: &mut Cycle<'_>, machine: &Name, order: &Order, disks: &[SeenDisk]) -> Outcome {
+    if cycle.state.hold(machine).is_some() || order.condition == Condition::Failed {
+        return Outcome::Done;
+    }
+    let mut ids: Vec<Arc<str>> = disks.iter().map(|disk| disk.id.clone()).collect();
+    ids.sort();
+    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        let why = format!("two of its disks are known by {}, so that an order can't name one", twice[0]);
+        cycle.fail(machine, why, false);
+        return Outcome::Done;
+    }
+    let foreign = ids.iter().find_map(|id| {
+        let owner = cycle.state.owner_of(id).filter(|owner| *owner != machine)?;
+        Some(format!("its disk {id} is machine {owner}'s"))
+    });
+    let other = order.disks.as_ref().filter(|named| {
+        let mut named: Vec<&Arc<str>> = named.iter().collect();
+        named.sort();
+        named != ids.iter().collect::<Vec<_>>()
+    });
+    let other = other.map(|named| {
+        format!("the order names the disks {}, and it has {}", named.join(", "), ids.join(", "))
+    });
+    if let Some(why) = foreign.or(other) {
+        cycle.fail(machine, why, false);
+        return Outcome::Done;
+    }
+    if order.work == Work::Fencing && !order.consented {
+        let (most, spent) = (
+            cycle.state.desired.safety.max_wipes,
+            cycle.state.lasting.budget.spent(cycle.state.lasting.ran.now),
+        );
+        if most.is_some_and(|most| spent >= most as usize) {
+            let why = format!(
+                "{spent} wipes began within an hour, and [safety] max-wipes allows no more: retry it to agree to this one"
+            );
+            cycle.fail(machine, why, true);
+            return Outcome::Done;
+        }
+    }
+    if order.work == Work::Wiping && order.disks.is_some() {
+        // It goes on with what it does, or begins anew after a restart.
+        return Outcome::Done;
+    }
+    let mut life = cycle.life(machine);
+    if let Some(order) = life.order.as_mut().map(Arc::make_mut) {
+        order.disks = Some(ids.into());
+    }
+    cycle.put_life(machine, life);
+    step(cycle, machine, work::Cause::AgentRuns)
+}
+
+fn step(cycle: &mut Cycle<'_>, machine: &Name, cause: work::Cause) -> Outcome {
+    let from = cycle.state.work(machine);
+    match cycle.work(machine, from, cause, None) {
+        Ok(()) => Outcome::Done,
+        Err(why) => Outcome::Refused(why),
+    }
+}

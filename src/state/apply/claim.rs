@@ -1,0 +1,102 @@
+//! Somebody asks for a machine of a pool, has it for longer, or gives it back.
+
+use std::sync::Arc;
+
+use super::super::claim::{CLAIMS_MAX, Claim, Granted};
+use super::super::command::Outcome;
+use super::super::lifecycle::tenancy as holding;
+use super::cycle::Cycle;
+use crate::model::{Name, Span};
+
+/// A claim is made. It gets a machine at once if it is its turn and one is free, else it waits.
+pub(super) fn claim(mut cycle: Cycle<'_>, pool: &Name, ttl: Option<Span>) -> Outcome {
+    let Some(own) = cycle.state.desired.pools.get(pool).cloned() else {
+        let known = cycle.state.desired.pools.keys().map(Name::to_string).collect::<Vec<_>>().join(", ");
+        return Outcome::Refused(format!("there is no pool {pool}; there are: {known}"));
+    };
+    if let (Some(most), Some(wanted)) = (own.ttl, ttl)
+        && wanted > most
+    {
+        return Outcome::Refused(format!("pool {pool} gives machines for {most} at most, not for {wanted}"));
+    }
+    let claims = &cycle.state.lasting.claims;
+    if claims.len() >= CLAIMS_MAX {
+        return Outcome::Refused(format!("{CLAIMS_MAX} claims are open; release some first"));
+    }
+    let of_caller = claims.values().filter(|claim| claim.pool == *pool && claim.by == *cycle.by).count();
+    if let Some(most) = own.per_caller.filter(|most| of_caller >= *most as usize) {
+        return Outcome::Refused(format!("{} has {most} claims of pool {pool} already, its most", cycle.by));
+    }
+    let (name, number) = loop {
+        let number = cycle.next_number();
+        let name: Name = match format!("{pool}-{number}").parse() {
+            Ok(name) => name,
+            Err(_) => return Outcome::Refused(format!("no name can be made of pool {pool} and {number}")),
+        };
+        let desired = &cycle.state.desired;
+        if !desired.deployments.contains_key(&name) && !desired.machines.contains_key(&name) {
+            break (name, number);
+        }
+    };
+    cycle.put_claim(Claim {
+        name: name.clone(),
+        pool: pool.clone(),
+        number,
+        by: cycle.by.clone(),
+        asked: cycle.now,
+        ttl: ttl.or(own.ttl),
+        on_return: own.on_return,
+        level: own.level,
+        place: None,
+        keep: false,
+    });
+    cycle.serve_queue();
+    cycle.state.lasting.claims.get(&name).map_or(Outcome::Done, |claim| Outcome::Claimed(claim.clone()))
+}
+
+/// A claim ends later, by so much from now. One whose time was over goes on.
+pub(super) fn extend(mut cycle: Cycle<'_>, name: &Name, ttl: Span) -> Outcome {
+    let (claim, place) = match had(&cycle, name) {
+        Ok(found) => found,
+        Err(why) => return Outcome::Refused(why),
+    };
+    let most = cycle.state.desired.pools.get(&claim.pool).and_then(|pool| pool.ttl);
+    if let Some(most) = most.filter(|most| ttl > *most) {
+        return Outcome::Refused(format!(
+            "pool {} gives machines for {most} at most, not for {ttl}",
+            claim.pool
+        ));
+    }
+    let ends = Some(cycle.state.lasting.ran.now.saturating_add(ttl.0));
+    let place = Some(Granted { ends, taken_back: None, ..place });
+    cycle.put_claim(Claim { place, ..Claim::clone(&claim) });
+    Outcome::Done
+}
+
+/// A claim lasts until a revision has a deployment with its name on its machine.
+pub(super) fn keep(mut cycle: Cycle<'_>, name: &Name) -> Outcome {
+    let (claim, place) = match had(&cycle, name) {
+        Ok(found) => found,
+        Err(why) => return Outcome::Refused(why),
+    };
+    let place = Some(Granted { taken_back: None, ..place });
+    cycle.put_claim(Claim { place, keep: true, ..Claim::clone(&claim) });
+    Outcome::Done
+}
+
+/// A claim is given back, or not waited for any more.
+pub(super) fn release(mut cycle: Cycle<'_>, name: &Name) -> Outcome {
+    let Some(claim) = cycle.state.lasting.claims.get(name).cloned() else {
+        return Outcome::Refused(format!("there is no claim {name}"));
+    };
+    match cycle.take_back(&claim, holding::Cause::Released) {
+        Ok(()) => Outcome::Done,
+        Err(why) => Outcome::Refused(why),
+    }
+}
+
+fn had(cycle: &Cycle<'_>, name: &Name) -> Result<(Arc<Claim>, Granted), String> {
+    let claim = cycle.state.lasting.claims.get(name).ok_or_else(|| format!("there is no claim {name}"))?;
+    let place = claim.place.clone().ok_or_else(|| format!("claim {name} still waits for a machine"))?;
+    Ok((claim.clone(), place))
+}

@@ -1,0 +1,341 @@
+//! The life of a machine: what the verbs about it share. Each change of an axis is a step of its table in
+//! [`super::super::lifecycle`]; here the data is kept, and what follows is carried out.
+
+use std::sync::Arc;
+
+use super::super::claim::{self, Claim, Granted};
+use super::super::life::{Disk, Life, Order};
+use super::super::lifecycle::work::Act;
+use super::super::lifecycle::{DiskState, condition, disk, tenancy as holding, work};
+use super::super::outbox::Task;
+use super::super::record::Record;
+use super::super::{Event, Stage, State, Tenancy, budget, tenancy};
+use super::{Applied, effect, observe};
+use crate::desired::{Deployment, Place, Pool};
+use crate::model::{Caller, Name, OnReturn, Time, WipeLevel};
+
+/// A command about machines' lives that is being carried out.
+pub(super) struct Cycle<'a> {
+    pub(super) state: &'a mut State,
+    pub(super) by: &'a Caller,
+    pub(super) now: Time,
+    pub(super) out: &'a mut Applied,
+}
+
+/// What is to be done with a machine's disks when its tenancy ends, or because a person says so.
+pub(super) struct Draft {
+    pub(super) level: WipeLevel,
+    pub(super) off: bool,
+    pub(super) disks: Option<Arc<[Arc<str>]>>,
+    pub(super) reason: String,
+}
+
+impl Cycle<'_> {
+    pub(super) fn say(&mut self, machine: Option<&Name>, text: String) {
+        let event = Event::new(self.now, Stage::Daemon, text);
+        let found = machine.and_then(|machine| self.state.desired.machines.get(machine));
+        let mac = found.and_then(|machine| self.state.active_mac(machine));
+        observe::observe(self.state, Event { mac, ..event }, self.out);
+    }
+
+    /// What is recorded of a machine, or would be.
+    pub(super) fn life(&self, machine: &Name) -> Life {
+        self.state.life(machine).map_or_else(Life::default, |life| Life::clone(life))
+    }
+
+    pub(super) fn put_life(&mut self, machine: &Name, life: Life) {
+        self.state.index_life(machine, Some(&life));
+        let life = Arc::new(life);
+        self.state.lasting.lives.insert(machine.clone(), life.clone());
+        self.out.records.push(Record::Life(machine.clone(), Some(life)));
+        self.state.index_free(machine);
+    }
+
+    pub(super) fn drop_life(&mut self, machine: &Name) {
+        self.state.index_life(machine, None);
+        self.state.lasting.lives.remove(machine);
+        self.out.records.push(Record::Life(machine.clone(), None));
+        self.state.index_free(machine);
+    }
+
+    pub(super) fn put_claim(&mut self, claim: Claim) {
+        let claim = Arc::new(claim);
+        self.state.index_claim(&claim.name, Some(&claim));
+        self.state.lasting.claims.insert(claim.name.clone(), claim.clone());
+        self.out.records.push(Record::Claim(claim.name.clone(), Some(claim)));
+    }
+
+    pub(super) fn drop_claim(&mut self, name: &Name) {
+        self.state.index_claim(name, None);
+        self.state.lasting.claims.remove(name);
+        self.out.records.push(Record::Claim(name.clone(), None));
+    }
+
+    /// The number of the next claim, stored with whatever follows.
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.state.lasting.last_claim += 1;
+        let note = self.state.lasting.last_claim.to_le_bytes().to_vec();
+        self.out.records.push(Record::Note(claim::NOTE.into(), note));
+        self.state.lasting.last_claim
+    }
+
+    /// A new epoch, stored likewise.
+    fn next_epoch(&mut self) -> u64 {
+        let epoch = self.state.lasting.installs.next_epoch();
+        self.state.lasting.installs.count(epoch);
+        self.out.records.push(Record::Note(tenancy::NOTE.into(), tenancy::note(epoch)));
+        epoch
+    }
+
+    /// What machines are for changed.
+    fn raise_serial(&mut self) {
+        self.state.lasting.serials.machines += 1;
+        self.out.records.push(Record::Serial(self.state.serial()));
+    }
+
+    /// Gives a machine to a deployment or a claim.
+    fn give(&mut self, machine: &Name, holder: &Name, is_claim: bool, redeploy: u64) -> u64 {
+        let epoch = self.next_epoch();
+        let tenancy = Tenancy { holder: holder.clone(), is_claim, redeploy, epoch, since: self.now };
+        self.state.lasting.assignments.insert(holder.clone(), machine.clone());
+        self.state.derived.tenants.insert(machine.clone(), holder.clone());
+        self.state.lasting.tenancies.insert(machine.clone(), tenancy.clone());
+        self.out.records.push(Record::Tenancy(machine.clone(), Some(tenancy)));
+        self.state.index_free(machine);
+        self.raise_serial();
+        epoch
+    }
+
+    /// Gives waiting claims the machines that are free, and those alone that their pools allow.
+    pub(super) fn serve_queue(&mut self) {
+        if self.state.derived.free.is_empty() {
+            return;
+        }
+        let pools: Vec<Name> = self.state.derived.queues.keys().cloned().collect();
+        for name in pools {
+            let Some(pool) = self.state.desired.pools.get(&name).cloned() else { continue };
+            for claim in self.state.waiting(&name) {
+                let held = self.state.derived.held.get(&name).copied().unwrap_or(0);
+                if pool.max.is_some_and(|max| held >= max) {
+                    break;
+                }
+                let fits = |machine: &&Name| self.state.why_not(&pool, machine).is_none();
+                let Some(machine) = self.state.derived.free.iter().find(fits).cloned() else { break };
+                self.grant(&claim, &pool, &machine);
+            }
+        }
+    }
+
+    fn grant(&mut self, claim: &Claim, pool: &Pool, machine: &Name) {
+        if holding::step(self.state.holder(machine), holding::Cause::Claimed).is_none() {
+            return;
+        }
+        let own = claimed(&claim.name, machine, pool);
+        self.state.derived.claimed.insert(claim.name.clone(), own);
+        let epoch = self.give(machine, &claim.name, true, 0);
+        let ends = claim.ttl.map(|ttl| self.state.lasting.ran.now.saturating_add(ttl.0));
+        let place = Granted { machine: machine.clone(), epoch, since: self.now, ends, taken_back: None };
+        self.put_claim(Claim { place: Some(place), ..claim.clone() });
+        let text = format!("claim {} of {} has machine {machine}", claim.name, claim.by);
+        self.say(Some(machine), text);
+    }
+
+    /// Ends the tenancy of a claim. Its machine is wiped, or not, as its pool said when the claim was made.
+    pub(super) fn take_back(&mut self, claim: &Claim, cause: holding::Cause) -> Result<(), String> {
+        let Some(place) = &claim.place else {
+            self.drop_claim(&claim.name);
+            return Ok(());
+        };
+        let machine = &place.machine;
+        if self.state.lasting.protected.contains(machine) {
+            return Err(format!(
+                "machine {machine} of claim {} is protected: commit protect = false first",
+                claim.name
+            ));
+        }
+        if holding::step(self.state.holder(machine), cause).is_none() {
+            return Err(format!("machine {machine} is not claim {}'s", claim.name));
+        }
+        // What the work is stands in the tenancy until it is gone.
+        let from = self.state.work(machine);
+        self.state.lasting.assignments.remove(&claim.name);
+        self.state.derived.tenants.remove(machine);
+        self.state.derived.claimed.remove(&claim.name);
+        self.state.lasting.tenancies.remove(machine);
+        self.out.records.push(Record::Tenancy(machine.clone(), None));
+        self.drop_claim(&claim.name);
+        self.raise_serial();
+        let why = if cause == holding::Cause::Released { "was released" } else { "is over" };
+        self.say(
+            Some(machine),
+            format!("claim {} of {} {why}: machine {machine} is taken back", claim.name, claim.by),
+        );
+        match claim.on_return.wipes() {
+            true => {
+                let draft = Draft {
+                    level: claim.level,
+                    off: claim.on_return == OnReturn::WipeAndOff,
+                    disks: None,
+                    reason: format!("claim {} {why}", claim.name),
+                };
+                self.work(machine, from, work::Cause::Ordered, Some(draft))
+            }
+            false => self.work(machine, from, work::Cause::Ended, None),
+        }
+    }
+
+    /// Makes a step of a machine's work, and carries out what follows.
+    pub(super) fn work(
+        &mut self,
+        machine: &Name,
+        from: work::Work,
+        cause: work::Cause,
+        draft: Option<Draft>,
+    ) -> Result<(), String> {
+        let (to, acts) = work::step(from, cause)
+            .ok_or_else(|| format!("the work on machine {machine} is {from}, and can't go on so: {cause}"))?;
+        let mut life = self.life(machine);
+        if let Some(draft) = draft {
+            life.order = Some(self.order(draft).into());
+        }
+        match life.order.as_mut().filter(|_| to.is_order()) {
+            Some(order) => {
+                let order = Arc::make_mut(order);
+                (order.work, order.progress, order.attempts) = (to, self.state.lasting.ran.now, 0);
+                if let Some(next) = condition::step(order.condition, condition::Cause::Progress) {
+                    order.condition = next;
+                }
+            }
+            None => {}
+        }
+        let named: Vec<Arc<str>> =
+            life.order.iter().filter_map(|order| order.disks.as_deref()).flatten().cloned().collect();
+        let off = life.order.as_ref().is_some_and(|order| order.off);
+        let is_named = |disk: &Disk| named.contains(&disk.id);
+        for act in acts {
+            match act {
+                Act::RaiseEpoch => {
+                    life.epoch = self.next_epoch();
+                    let order = life.order.as_mut().map(Arc::make_mut);
+                    order.into_iter().for_each(|order| order.epoch = life.epoch);
+                }
+                Act::CountWipe => {
+                    self.state.lasting.budget.spend(self.state.lasting.ran.now);
+                    let note = self.state.lasting.budget.note();
+                    self.out.records.push(Record::Note(budget::NOTE.into(), note));
+                }
+                Act::SoilDisks => change(&mut life, disk::Cause::WipeBegun, is_named),
+                Act::CleanDisks => change(&mut life, disk::Cause::Verified, is_named),
+                Act::KeepDisks => change(&mut life, disk::Cause::Kept, |_| true),
+                Act::EndInstalls => self.end_installs(machine),
+                Act::Restart | Act::ServeQueue => {}
+            }
+        }
+        if !to.is_order() {
+            life.order = None;
+        }
+        let epoch = life.epoch;
+        self.put_life(machine, life);
+        if acts.contains(&Act::Restart) {
+            self.restart(machine, epoch);
+        }
+        if acts.contains(&Act::ServeQueue) {
+            self.vacate(machine, off.then_some(epoch));
+        }
+        Ok(())
+    }
+
+    fn order(&self, draft: Draft) -> Order {
+        Order {
+            epoch: 0,
+            work: work::Work::Fencing,
+            condition: condition::Condition::Well,
+            why: "".into(),
+            level: draft.level,
+            off: draft.off,
+            disks: draft.disks,
+            over_budget: false,
+            consented: false,
+            by: self.by.clone(),
+            reason: draft.reason.into(),
+            since: self.now,
+            progress: self.state.lasting.ran.now,
+            attempts: 0,
+        }
+    }
+
+    /// Asks the power driver to restart a machine into our agent, unless that is being done.
+    pub(super) fn restart(&mut self, machine: &Name, epoch: u64) {
+        let task = Task::Restart { machine: machine.clone(), epoch };
+        if !self.state.lasting.outbox.iter().any(|pending| pending.task == task) {
+            effect::cause(&mut self.state.lasting.outbox, task, self.by.clone(), self.now, self.out);
+        }
+    }
+
+    /// A machine is nobody's: a deployment that is pinned to it gets it, else the next claim, else it may be switched off.
+    fn vacate(&mut self, machine: &Name, off: Option<u64>) {
+        self.place_pin(machine);
+        self.serve_queue();
+        if let Some(epoch) = off.filter(|_| self.state.tenancy(machine).is_none()) {
+            let task = Task::PowerOff { machine: machine.clone(), epoch };
+            effect::cause(&mut self.state.lasting.outbox, task, self.by.clone(), self.now, self.out);
+        }
+    }
+
+    /// Gives a machine to the deployment that is pinned to it and waited.
+    pub(super) fn place_pin(&mut self, machine: &Name) {
+        let Some(name) = self.state.derived.pins.get(machine).cloned() else { return };
+        if self.state.is_taken(machine) || self.state.tenancy(machine).is_some() {
+            return;
+        }
+        self.state.derived.pins.remove(machine);
+        let Some(deployment) = self.state.desired.deployments.get(&name).cloned() else { return };
+        self.give(machine, &name, false, deployment.redeploy);
+        self.say(
+            Some(machine),
+            format!("machine {machine} is free: deployment {name}, which waited for it, has it"),
+        );
+    }
+
+    /// The machine is blank. What a deployment used up there still counts where that has another machine now: a number
+    /// that was used is no permission for that one.
+    fn end_installs(&mut self, machine: &Name) {
+        let before = self.state.lasting.installs.clone();
+        let is_elsewhere = |name: &Name| {
+            let place = self.state.lasting.assignments.get(name);
+            place.is_some_and(|place| place != machine)
+        };
+        let rest: Vec<_> =
+            before.on(machine).iter().filter(|one| is_elsewhere(&one.deployment)).cloned().collect();
+        self.state.lasting.installs.replace(machine, &rest);
+        self.out.installs(&before, self.state);
+    }
+
+    /// An error, or a safety rule, stops the order on a machine until a person has it tried again.
+    pub(super) fn fail(&mut self, machine: &Name, why: String, over_budget: bool) {
+        let mut life = self.life(machine);
+        let Some(order) = life.order.as_mut().map(Arc::make_mut) else { return };
+        let Some(next) = condition::step(order.condition, condition::Cause::Error) else { return };
+        if order.condition == next && *order.why == *why {
+            return;
+        }
+        (order.condition, order.why, order.over_budget) = (next, why.as_str().into(), over_budget);
+        self.put_life(machine, life);
+        self.say(Some(machine), format!("the release of machine {machine} waits for a person: {why}"));
+    }
+}
+
+/// The deployment of a claim.
+pub(super) fn claimed(name: &Name, machine: &Name, pool: &Pool) -> Arc<Deployment> {
+    let place = Place::Machine(machine.clone());
+    Arc::new(Deployment { name: name.clone(), place, redeploy: 0, ..Deployment::clone(&pool.prototype) })
+}
+
+/// Moves the disks for which `is_meant` says so. What can't happen to a disk leaves it as it is.
+pub(super) fn change(life: &mut Life, cause: disk::Cause, is_meant: impl Fn(&Disk) -> bool) {
+    let next = |one: &Disk| -> DiskState {
+        let meant = Some(one).filter(|one| is_meant(one));
+        meant.and_then(|one| disk::step(one.state, cause)).unwrap_or(one.state)
+    };
+    life.disks = life.disks.iter().map(|one| Disk { state: next(one), ..one.clone() }).collect();
+}

@@ -1,0 +1,155 @@
+//! Claims: somebody asks for any machine of a pool, has it for a time, and gives it back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::State;
+use super::lifecycle::{Condition, Known};
+use crate::desired::{Place, Pool};
+use crate::model::words::words;
+use crate::model::{Caller, Name, OnReturn, Span, Time, WipeLevel};
+
+/// The name of the stored note that holds the number of the last claim: a name is never given twice.
+pub const NOTE: &str = "claims";
+
+/// No lineage has had so many claims: the last number where the note is damaged.
+const BEYOND: u64 = 1 << 40;
+
+/// How long a machine whose claim has ended by itself waits untouched before it is taken back.
+pub const GRACE: Span = Span::seconds(30 * 60);
+
+/// Claims at a time, those that wait among them: who asks again and again must not fill the memory.
+pub const CLAIMS_MAX: usize = 100_000;
+
+/// One machine of a pool, asked for or had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// The pool's name and `number`.
+    pub name: Name,
+    pub pool: Name,
+    /// Later claims have higher numbers.
+    pub number: u64,
+    pub by: Caller,
+    pub asked: Time,
+    /// How long it lasts from when it has its machine; `None`: until it is released.
+    pub ttl: Option<Span>,
+    /// What happens to the machine afterwards: what the pool said when the claim was made.
+    pub on_return: OnReturn,
+    pub level: WipeLevel,
+    /// `None` while it waits.
+    pub place: Option<Granted>,
+    /// Whether a person wants to keep the machine: the claim lasts until a revision has a deployment with its name on
+    /// its machine.
+    pub keep: bool,
+}
+
+/// The machine of a claim.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Granted {
+    pub machine: Name,
+    pub epoch: u64,
+    pub since: Time,
+    /// When it ends by itself, in time that [ran](super::ran).
+    pub ends: Option<u64>,
+    /// Since its time was over, when the machine is taken back; likewise.
+    pub taken_back: Option<u64>,
+}
+
+words! {
+    /// Why a claim does not get a machine.
+    pub enum WhyNot {
+        Labels = "its labels are others than the pool's selector",
+        NotAccepted = "no manifest declares it",
+        Protected = "it is protected",
+        Held = "a person holds it",
+        Deployed = "a deployment has it",
+        Claimed = "another claim has it",
+        Releasing = "it is being released",
+        Failed = "its release failed, and waits for a person",
+        Unknown = "our agent has not looked at its disks",
+        Dirty = "its disks are not clean",
+    }
+}
+
+/// The last number of a note; 0 where there is none.
+pub fn of_note(note: Option<&[u8]>) -> u64 {
+    note.map_or(0, |note| note.try_into().map_or(BEYOND, u64::from_le_bytes))
+}
+
+impl Claim {
+    pub fn machine(&self) -> Option<&Name> {
+        self.place.as_ref().map(|place| &place.machine)
+    }
+
+    /// Whether its time is over and its machine is not taken back yet.
+    pub fn is_in_grace(&self) -> bool {
+        self.place.as_ref().is_some_and(|place| place.taken_back.is_some())
+    }
+}
+
+impl State {
+    pub fn claims(&self) -> &imbl::OrdMap<Name, Arc<Claim>> {
+        &self.lasting.claims
+    }
+
+    /// The claim that has a machine.
+    pub fn claim_on(&self, machine: &Name) -> Option<&Arc<Claim>> {
+        let tenancy = self.tenancy(machine).filter(|tenancy| tenancy.is_claim)?;
+        self.lasting.claims.get(&tenancy.holder)
+    }
+
+    /// Why a pool does not give this machine out; `None` if it may.
+    pub fn why_not(&self, pool: &Pool, machine: &Name) -> Option<WhyNot> {
+        let Some(declared) = self.desired.machines.get(machine) else { return Some(WhyNot::NotAccepted) };
+        let carries = match &pool.prototype.place {
+            Place::Select(labels) => {
+                labels.iter().all(|(key, value)| declared.labels.get(key) == Some(value))
+            }
+            Place::Machine(own) => own == machine,
+        };
+        let life = self.life(machine);
+        let order = life.and_then(|life| life.order.as_ref());
+        Some(match self.tenancy(machine) {
+            _ if !carries => WhyNot::Labels,
+            _ if self.known(machine) != Known::Accepted => WhyNot::NotAccepted,
+            Some(tenancy) if tenancy.is_claim => WhyNot::Claimed,
+            Some(_) => WhyNot::Deployed,
+            // A person pinned a deployment to it, which waits.
+            None if self.derived.pins.contains_key(machine) => WhyNot::Deployed,
+            _ if order.is_some_and(|order| order.condition == Condition::Failed) => WhyNot::Failed,
+            _ if order.is_some() => WhyNot::Releasing,
+            _ if life.is_some_and(|life| life.hold.is_some()) => WhyNot::Held,
+            _ if self.lasting.protected.contains(machine) => WhyNot::Protected,
+            _ if pool.clean && life.is_none_or(|life| life.reported.is_none()) => WhyNot::Unknown,
+            _ if pool.clean && life.is_some_and(|life| !life.is_clean()) => WhyNot::Dirty,
+            _ => return None,
+        })
+    }
+
+    /// Why a claim waits: how many machines of the inventory each reason keeps from it, and the first of each.
+    pub fn why_waiting(&self, claim: &Claim) -> BTreeMap<WhyNot, (usize, Name)> {
+        let mut reasons = BTreeMap::new();
+        let Some(pool) = self.desired.pools.get(&claim.pool) else { return reasons };
+        for machine in self.desired.machines.keys() {
+            if let Some(why) = self.why_not(pool, machine) {
+                reasons.entry(why).or_insert((0, machine.clone())).0 += 1;
+            }
+        }
+        reasons
+    }
+
+    /// The claims of a pool that wait, in the order in which they are served: callers in turn, and of each
+    /// caller the first that asked first.
+    pub fn waiting(&self, pool: &Name) -> Vec<Arc<Claim>> {
+        let mut turns: BTreeMap<String, u64> = BTreeMap::new();
+        let mut waiting: Vec<(u64, u64, Arc<Claim>)> = Vec::new();
+        let numbers = self.derived.queues.get(pool).into_iter().flatten();
+        for claim in numbers.filter_map(|(_, name)| self.lasting.claims.get(name)) {
+            let turn = turns.entry(claim.by.to_string()).or_default();
+            *turn += 1;
+            waiting.push((*turn, claim.number, claim.clone()));
+        }
+        waiting.sort_by_key(|(turn, number, _)| (*turn, *number));
+        waiting.into_iter().map(|(_, _, claim)| claim).collect()
+    }
+}

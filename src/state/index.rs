@@ -1,0 +1,127 @@
+//! What follows from claims and machines' lives, kept so that no command has to look at all of them.
+
+use std::sync::Arc;
+
+use super::State;
+use super::claim::Claim;
+use super::life::Life;
+use super::lifecycle::{DiskState, Known};
+use crate::desired::differences;
+use crate::model::Name;
+
+impl State {
+    /// Takes note of what is about to be recorded of a machine; `None`: nothing any more.
+    pub(super) fn index_life(&mut self, machine: &Name, life: Option<&Life>) {
+        let used = |life: &Life| -> Vec<Arc<str>> {
+            life.disks
+                .iter()
+                .filter(|disk| disk.state == DiskState::InUse)
+                .map(|disk| disk.id.clone())
+                .collect()
+        };
+        if let Some(former) = self.lasting.lives.get(machine).cloned() {
+            used(&former).iter().for_each(|disk| drop(self.derived.owners.remove(disk)));
+            former.cards.iter().for_each(|card| drop(self.derived.found.remove(card)));
+        }
+        let Some(life) = life else {
+            self.derived.watched.remove(machine);
+            return;
+        };
+        used(life).into_iter().for_each(|disk| drop(self.derived.owners.insert(disk, machine.clone())));
+        if life.known == Known::Discovered {
+            life.cards.iter().for_each(|card| drop(self.derived.found.insert(*card, machine.clone())));
+        }
+        let lasts = life.hold.as_ref().is_some_and(|hold| hold.until.is_some());
+        match life.order.is_some() || lasts || life.known == Known::Discovered {
+            true => drop(self.derived.watched.insert(machine.clone())),
+            false => drop(self.derived.watched.remove(machine)),
+        }
+    }
+
+    /// Takes note of a claim that is about to be recorded; `None`: that is not one any more.
+    pub(super) fn index_claim(&mut self, name: &Name, claim: Option<&Claim>) {
+        if let Some(former) = self.lasting.claims.get(name).cloned() {
+            self.index_one(&former, false);
+        }
+        claim.into_iter().for_each(|claim| self.index_one(claim, true));
+    }
+
+    fn index_one(&mut self, claim: &Claim, is_there: bool) {
+        let Claim { name, pool, number, place, keep, .. } = claim;
+        let Some(place) = place else {
+            let mut queue = self.derived.queues.get(pool).cloned().unwrap_or_default();
+            match is_there {
+                true => drop(queue.insert(*number, name.clone())),
+                false => drop(queue.remove(number)),
+            }
+            match queue.is_empty() {
+                true => drop(self.derived.queues.remove(pool)),
+                false => drop(self.derived.queues.insert(pool.clone(), queue)),
+            }
+            return;
+        };
+        let held = self.derived.held.get(pool).copied().unwrap_or(0);
+        let held = if is_there { held + 1 } else { held.saturating_sub(1) };
+        self.derived.held.insert(pool.clone(), held);
+        if let Some(end) = place.taken_back.or(place.ends).filter(|_| !keep) {
+            match is_there {
+                true => drop(self.derived.ends.insert((end, name.clone()))),
+                false => drop(self.derived.ends.remove(&(end, name.clone()))),
+            }
+        }
+    }
+
+    /// Looks again whether a claim may get a machine, whatever its pool asks for.
+    pub(super) fn index_free(&mut self, machine: &Name) {
+        let life = self.lasting.lives.get(machine);
+        let is_free = !self.desired.pools.is_empty()
+            && self.desired.machines.contains_key(machine)
+            && !self.lasting.tenancies.contains_key(machine)
+            && !self.lasting.protected.contains(machine)
+            && !self.derived.pins.contains_key(machine)
+            && life.is_none_or(|life| life.order.is_none() && life.hold.is_none());
+        match is_free {
+            true => drop(self.derived.free.insert(machine.clone())),
+            false => drop(self.derived.free.remove(machine)),
+        }
+    }
+
+    /// The same for all machines of which that may have changed since `former`, before an adoption.
+    pub(super) fn index_free_since(&mut self, former: &State) {
+        if self.desired.pools.is_empty() {
+            self.derived.free = imbl::OrdSet::new();
+            return;
+        }
+        let mut touched: Vec<Name> = Vec::new();
+        if former.desired.pools.is_empty() {
+            touched.extend(self.desired.machines.keys().cloned());
+        }
+        let machines = differences(&former.desired.machines, &self.desired.machines);
+        touched.extend(machines.map(|one| one.name.clone()));
+        use imbl::ordmap::DiffItem::{Add, Remove, Update};
+        for item in former.lasting.tenancies.diff(&self.lasting.tenancies) {
+            let (Add(machine, _) | Update { new: (machine, _), .. } | Remove(machine, _)) = item;
+            touched.push(machine.clone());
+        }
+        touched.extend(former.derived.pins.keys().chain(self.derived.pins.keys()).cloned());
+        touched.extend(former.lasting.protected.iter().chain(&self.lasting.protected).cloned());
+        touched.iter().for_each(|machine| self.index_free(machine));
+    }
+
+    /// Forgets what follows, to be made anew.
+    pub(super) fn clear_index(&mut self) {
+        let derived = &mut self.derived;
+        (derived.queues, derived.held) = (imbl::OrdMap::new(), imbl::OrdMap::new());
+        (derived.ends, derived.watched) = (imbl::OrdSet::new(), imbl::OrdSet::new());
+        (derived.owners, derived.found) = (imbl::HashMap::new(), imbl::HashMap::new());
+    }
+
+    /// Everything anew, from what was stored.
+    pub(super) fn index_all(&mut self) {
+        let lives: Vec<(Name, Arc<Life>)> =
+            self.lasting.lives.iter().map(|(machine, life)| (machine.clone(), life.clone())).collect();
+        lives.iter().for_each(|(machine, life)| self.index_life(machine, Some(life)));
+        let claims: Vec<Arc<Claim>> = self.lasting.claims.values().cloned().collect();
+        claims.iter().for_each(|claim| self.index_one(claim, true));
+    }
+}

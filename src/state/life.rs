@@ -1,0 +1,326 @@
+//! What is recorded of a machine's life: how well it is known, its disks, the order that is carried out on it, and
+//! whether a person holds it. What it is for is its [tenancy](super::tenancy), and how far its installation is stands in
+//! its [installations](super::installs).
+
+use std::sync::Arc;
+
+use super::lifecycle::tenancy::Holder;
+use super::lifecycle::{Boot, Condition, DiskState, Known, Word, Work, boot, word};
+use super::outbox::Task;
+use super::{Duty, InstallStage, State};
+use crate::desired::Deployment;
+use crate::model::{Caller, Mac, Name, Time, WipeLevel};
+
+/// What is recorded of a machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Life {
+    pub known: Known,
+    /// The subnet that a machine was found in which no revision declares.
+    pub subnet: Option<Name>,
+    /// The network cards that its agent reported.
+    pub cards: Arc<[Mac]>,
+    pub disks: Arc<[Disk]>,
+    /// When its agent reported last.
+    pub reported: Option<Time>,
+    pub order: Option<Arc<Order>>,
+    pub hold: Option<Arc<Hold>>,
+    /// The epoch of its last order; 0 if it had none.
+    pub epoch: u64,
+}
+
+/// A disk as our agent reported it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// What it is known by: its WWN, else its serial number, model and size.
+    pub id: Arc<str>,
+    pub bytes: u64,
+    pub state: DiskState,
+}
+
+/// The disks of a machine are to be wiped.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    pub epoch: u64,
+    /// How far it is: fencing, wiping or verifying.
+    pub work: Work,
+    pub condition: Condition,
+    /// Why it is overdue or failed; else empty.
+    pub why: Arc<str>,
+    pub level: WipeLevel,
+    /// Whether the machine is switched off afterwards.
+    pub off: bool,
+    /// The disks that it names; none until our agent runs, if those that it finds then are meant.
+    pub disks: Option<Arc<[Arc<str>]>>,
+    /// Whether it failed because the budget was used up, and whether a person agreed to it all the same.
+    pub over_budget: bool,
+    pub consented: bool,
+    pub by: Caller,
+    /// What it follows from.
+    pub reason: Arc<str>,
+    pub since: Time,
+    /// The time that had run (see [`super::ran`]) when it last got further.
+    pub progress: u64,
+    /// How often time ran out since then.
+    pub attempts: u32,
+}
+
+/// A person keeps a machine from being used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hold {
+    pub by: Caller,
+    pub reason: Arc<str>,
+    pub until: Option<Time>,
+}
+
+/// What our agent is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Instruction {
+    /// Nothing now; it asks again.
+    Wait,
+    Wipe {
+        level: WipeLevel,
+        disks: Arc<[Arc<str>]>,
+    },
+    /// Read back what was wiped.
+    Verify {
+        disks: Arc<[Arc<str>]>,
+    },
+    /// What it was started for is over: it restarts the machine.
+    Leave,
+}
+
+impl Default for Life {
+    /// Of a machine that a revision declares and nothing happened to.
+    fn default() -> Life {
+        Life {
+            known: Known::Accepted,
+            subnet: None,
+            cards: Arc::default(),
+            disks: Arc::default(),
+            reported: None,
+            order: None,
+            hold: None,
+            epoch: 0,
+        }
+    }
+}
+
+impl Life {
+    /// Whether its disks are known to be clean: our agent has looked, and nothing is on any of them.
+    pub fn is_clean(&self) -> bool {
+        self.reported.is_some() && self.disks.iter().all(|disk| disk.state == DiskState::Clean)
+    }
+}
+
+impl State {
+    /// What is recorded of a machine.
+    pub fn life(&self, machine: &Name) -> Option<&Arc<Life>> {
+        self.lasting.lives.get(machine)
+    }
+
+    fn order(&self, machine: &Name) -> Option<&Arc<Order>> {
+        self.life(machine)?.order.as_ref()
+    }
+
+    /// Who holds a machine, and why.
+    pub fn hold(&self, machine: &Name) -> Option<&Arc<Hold>> {
+        self.life(machine)?.hold.as_ref()
+    }
+
+    /// What a deployment's or a claim's name stands for.
+    pub fn deployment(&self, name: &Name) -> Option<&Arc<Deployment>> {
+        self.desired.deployments.get(name).or_else(|| self.derived.claimed.get(name))
+    }
+
+    /// Whether a claim or an order has a machine, so that no revision can give it to a deployment.
+    pub fn is_taken(&self, machine: &Name) -> bool {
+        self.order(machine).is_some() || self.tenancy(machine).is_some_and(|tenancy| tenancy.is_claim)
+    }
+
+    pub fn known(&self, machine: &Name) -> Known {
+        match self.life(machine) {
+            Some(life) => life.known,
+            None if self.desired.machines.contains_key(machine) => Known::Accepted,
+            None => Known::Seen,
+        }
+    }
+
+    pub fn holder(&self, machine: &Name) -> Holder {
+        match self.tenancy(machine) {
+            None => Holder::None,
+            Some(tenancy) if tenancy.is_claim => Holder::Claim,
+            Some(_) => Holder::Deployment,
+        }
+    }
+
+    /// What is being done with a machine.
+    pub fn work(&self, machine: &Name) -> Work {
+        if let Some(order) = self.order(machine) {
+            return order.work;
+        }
+        let Some(tenant) = self.tenant(machine) else { return Work::None };
+        let is_spent = self.install_of(&tenant.name).is_some_and(|one| one.stage == InstallStage::Spent);
+        match self.due(tenant) {
+            Duty::NetworkBoot => Work::NetworkBoot,
+            Duty::Install { .. } => Work::Installing,
+            Duty::LocalBoot(_) if is_spent => Work::Installing,
+            Duty::LocalBoot(_) => Work::None,
+        }
+    }
+
+    /// How that goes on.
+    pub fn condition(&self, machine: &Name) -> Condition {
+        if let Some(order) = self.order(machine) {
+            return order.condition;
+        }
+        let install = self.tenant(machine).and_then(|tenant| self.install_of(&tenant.name));
+        let is_for_a_person = |stage| matches!(stage, InstallStage::Failed | InstallStage::Unreported);
+        match install {
+            Some(install) if is_for_a_person(install.stage) => Condition::Failed,
+            _ => Condition::Well,
+        }
+    }
+
+    /// The one word that people see of a machine.
+    pub fn word(&self, machine: &Name) -> Word {
+        let begun = |stage| matches!(stage, InstallStage::Started | InstallStage::Spent);
+        let install = self.tenant(machine).and_then(|tenant| self.install_of(&tenant.name));
+        word::of(
+            self.known(machine),
+            self.holder(machine),
+            self.work(machine),
+            self.condition(machine),
+            self.hold(machine).is_some(),
+            install.is_some_and(|install| begun(install.stage)),
+        )
+    }
+
+    /// What a network boot of a machine is answered; `discovers` where its subnet has unknown machines looked at. A claim
+    /// whose time is over gets nothing new.
+    pub fn boot_of(&self, machine: &Name, discovers: bool) -> Boot {
+        let is_over = self.claim_on(machine).is_some_and(|claim| claim.is_in_grace());
+        // An installation that got its answers is under way, and is not begun again.
+        let may_install =
+            self.tenant(machine).is_some_and(|tenant| matches!(self.duty(tenant), Duty::Install { .. }));
+        let work = match self.work(machine) {
+            Work::Installing if !may_install => Work::None,
+            work => work,
+        };
+        boot::answer(self.known(machine), work, self.hold(machine).is_some() || is_over, discovers)
+    }
+
+    /// What an agent that was started under an epoch is to do on a machine.
+    pub fn instruction(&self, machine: &Name, epoch: u64) -> Instruction {
+        let Some(life) = self.life(machine) else { return Instruction::Leave };
+        let Some(order) = life.order.as_ref().filter(|order| order.epoch == epoch) else {
+            return Instruction::Leave;
+        };
+        let (Some(disks), None, Condition::Well | Condition::Overdue) =
+            (&order.disks, &life.hold, order.condition)
+        else {
+            return Instruction::Wait;
+        };
+        match order.work {
+            Work::Wiping => Instruction::Wipe { level: order.level, disks: disks.clone() },
+            Work::Verifying => Instruction::Verify { disks: disks.clone() },
+            _ => Instruction::Wait,
+        }
+    }
+
+    /// The epoch that an agent on a machine is started under; 0 without an order.
+    pub fn agent_epoch(&self, machine: &Name) -> u64 {
+        self.order(machine).map_or(0, |order| order.epoch)
+    }
+
+    /// Whether a task is still to be done: an executor asks that last before it begins, since an order may be over, and
+    /// its machine somebody's, when its turn comes.
+    pub fn wants(&self, task: &Task) -> bool {
+        match task {
+            Task::Fetch { .. } | Task::ReadPower { .. } => true,
+            Task::Restart { machine, epoch } => {
+                self.order(machine).is_some_and(|order| order.epoch == *epoch)
+            }
+            Task::PowerOff { machine, epoch } => {
+                let is_last =
+                    self.life(machine).is_some_and(|life| life.epoch == *epoch && life.order.is_none());
+                is_last && self.tenancy(machine).is_none()
+            }
+        }
+    }
+
+    /// Why nothing new is done with a machine, whatever it is for.
+    pub(super) fn kept_from(&self, machine: &Name) -> Option<String> {
+        let hold = self
+            .hold(machine)
+            .map(|hold| format!("machine {machine} is held by {}: {}", hold.by, hold.reason));
+        hold.or_else(|| {
+            let claim = self.claim_on(machine).filter(|claim| claim.is_in_grace())?;
+            Some(format!("the time of claim {} is over", claim.name))
+        })
+    }
+
+    /// The same of a deployment's machine.
+    pub(super) fn kept_of(&self, deployment: &Name) -> Option<String> {
+        self.kept_from(self.lasting.assignments.get(deployment)?)
+    }
+
+    /// The machine that owns a disk, wherever it is found.
+    pub fn owner_of(&self, disk: &str) -> Option<&Name> {
+        self.derived.owners.get(disk)
+    }
+}
+
+impl State {
+    /// This state is a restored backup: what was ordered then may be done, undone or wrong now, and what was clean may
+    /// be in use.
+    pub(super) fn distrust_lives(&mut self) {
+        for (machine, life) in self.lasting.lives.clone() {
+            let mut next = Life::clone(&life);
+            for disk in Arc::make_mut(&mut next.disks) {
+                disk.state = if disk.state == DiskState::Clean { DiskState::Dirty } else { disk.state };
+            }
+            if let Some(order) = next.order.take() {
+                let reason = format!(
+                    "the state was restored from a backup while it was being released ({}): the order is cancelled",
+                    order.reason
+                );
+                next.hold = Some(Hold { by: Caller::DAEMON, reason: reason.into(), until: None }.into());
+            }
+            self.index_life(&machine, Some(&next));
+            self.lasting.lives.insert(machine, next.into());
+        }
+    }
+}
+
+/// What our agent says on a machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentReport {
+    /// The card that it speaks by.
+    pub card: Mac,
+    /// The subnet that it speaks from, where that is known.
+    pub subnet: Option<Name>,
+    /// The epoch that it was started under; 0 without an order.
+    pub epoch: u64,
+    pub said: Said,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    /// It runs, and shows the hardware. It says so again as long as it has to wait.
+    Hello { cards: Arc<[Mac]>, disks: Arc<[SeenDisk]> },
+    /// Every disk of its order is wiped.
+    Wiped,
+    /// Whether what it read back holds nothing of what was there.
+    Verified(bool),
+    /// It can't go on, for this reason.
+    Failed(Arc<str>),
+}
+
+/// A disk as our agent sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenDisk {
+    pub id: Arc<str>,
+    pub bytes: u64,
+    /// Whether it found nothing on it.
+    pub blank: bool,
+}
