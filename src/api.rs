@@ -16,6 +16,7 @@ mod list;
 mod masked;
 pub mod metrics;
 pub mod openapi;
+pub mod operation;
 pub mod problem;
 pub mod quota;
 pub mod resource;

@@ -13,6 +13,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
+use tokio::sync::watch;
 
 use super::problem::problem;
 use super::route::Route;
@@ -41,7 +42,23 @@ pub trait Ledger: Send + Sync {
 
 /// What a handler says of a request and of what became of it: names, keys and digests, never values.
 #[derive(Clone, Debug)]
-struct About(String);
+pub(super) struct About(String);
+
+impl About {
+    pub(super) fn text(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// A request goes on after its answer: status and text of its end, when that comes.
+#[derive(Clone, Debug)]
+pub(super) struct Later(pub watch::Receiver<Option<(u16, String)>>);
+
+/// Says that an answer is not the end of its request.
+pub(super) fn later(mut answer: Response, end: Later) -> Response {
+    answer.extensions_mut().insert(end);
+    answer
+}
 
 /// Says in the audit log what an answer is about.
 pub(super) fn about(mut answer: Response, about: impl Into<String>) -> Response {
@@ -153,6 +170,18 @@ impl Audit {
         if let Some(About(about)) = answer.extensions().get() {
             entry.about = short(about);
         }
+        if let Some(Later(mut end)) = answer.extensions().get().cloned() {
+            let ledger = self.ledger.clone();
+            tokio::spawn(async move {
+                let ended = end.wait_for(Option::is_some).await.map(|ended| ended.clone());
+                let failed =
+                    || (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), "the daemon failed at it".into());
+                let (status, about) = ended.ok().flatten().unwrap_or_else(failed);
+                let (step, status, about) = ("ended".into(), Some(status), short(&about));
+                let _ = enter(ledger, AuditEntry { step, begun, status, about, ..entry }).await;
+            });
+            return answer;
+        }
         let status = Some(answer.status().as_u16());
         // What was done is done: that this could not be entered is in the status and in the log.
         let _ = self.add(AuditEntry { step: "ended".into(), begun, status, ..entry }).await;
@@ -189,20 +218,22 @@ impl Audit {
         }
     }
 
-    /// The error is a text; it is in the log of the daemon too.
     async fn add(&self, entry: AuditEntry) -> Result<u64, String> {
-        let ledger = self.ledger.clone();
-        let shown = format!("{} {} by {}", entry.method, entry.subject, entry.by);
-        let adding = tokio::task::spawn_blocking(move || ledger.add(entry));
-        let added = match tokio::time::timeout(WAIT, adding).await {
-            Ok(Ok(added)) => added.map_err(|error| error.to_string()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("the disk has not stored it within {} s", WAIT.as_secs())),
-        };
-        added.inspect_err(|why| tracing::error!("the audit log lacks an entry ({shown}): {why}"))
+        enter(self.ledger.clone(), entry).await
     }
 }
 
+/// Adds an entry. The error is a text; it is in the log of the daemon too.
+async fn enter(ledger: Arc<dyn Ledger>, entry: AuditEntry) -> Result<u64, String> {
+    let shown = format!("{} {} by {}", entry.method, entry.subject, entry.by);
+    let adding = tokio::task::spawn_blocking(move || ledger.add(entry));
+    let added = match tokio::time::timeout(WAIT, adding).await {
+        Ok(Ok(added)) => added.map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the disk has not stored it within {} s", WAIT.as_secs())),
+    };
+    added.inspect_err(|why| tracing::error!("the audit log lacks an entry ({shown}): {why}"))
+}
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: a request that is sent again, because its answer was lost, is done once.
 //!
-//! The answers are held in memory: the next start forgets them. A key counts for the caller that sent it.
+//! The answers are held in memory: the next start forgets them. A commit that was made for a request has a digest of its
+//! key, by which it is found then. A key counts for the caller that sent it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::problem::{ErrorCode, coded, problem};
 use crate::model::Caller;
+use crate::model::hex::hex;
 
 /// The header that names a request.
 pub const KEY: &str = "idempotency-key";
@@ -24,6 +26,8 @@ const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 const KEYS_MAX: usize = 10_000;
 /// Most bytes of answers that are kept; then the oldest go.
 const BYTES_MAX: usize = 32 << 20;
+/// Most requests with keys that are done at once.
+const RUNNING_MAX: usize = 256;
 /// Longest key, in bytes.
 const KEY_MAX: usize = 255;
 
@@ -83,6 +87,12 @@ impl Keys {
         done.await.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the daemon failed at it"))
     }
 
+    /// What names a request that has a key, in a commit: nobody learns the key from it.
+    pub fn digest(caller: &Caller, headers: &HeaderMap, request: &str) -> Option<String> {
+        let key = headers.get(KEY)?.to_str().ok()?;
+        Some(hex(&Sha256::digest(format!("{caller}\0{key}\0{request}"))[..16]))
+    }
+
     /// What is answered without doing it; `None` if it is to be done.
     fn begin(&self, place: &(String, String), request: [u8; 32]) -> Option<Response> {
         let mut kept = self.lock();
@@ -101,6 +111,12 @@ impl Keys {
                 ),
                 Some(answer) => answer.again(),
             });
+        }
+        if kept.entries.values().filter(|entry| entry.answer.is_none()).count() >= RUNNING_MAX {
+            let why = format!(
+                "{RUNNING_MAX} requests with an Idempotency-Key are being done: try again in a moment"
+            );
+            return Some(problem(StatusCode::SERVICE_UNAVAILABLE, &why));
         }
         kept.entries.insert(place.clone(), Entry { request, began: Instant::now(), answer: None });
         None
@@ -257,6 +273,18 @@ mod tests {
         });
         let body = to_bytes(answer.await.unwrap().into_body(), 100).await.unwrap();
         assert_eq!(&*body, b"done");
+    }
+
+    #[tokio::test]
+    async fn requests_under_way_are_bounded() {
+        let keys = Keys::default();
+        for number in 0..RUNNING_MAX {
+            let headers = keyed(&number.to_string());
+            let never = keys.once(caller(1), &headers, b"x", std::future::pending());
+            assert!(tokio::time::timeout(Duration::ZERO, never).await.is_err());
+        }
+        let one_more = keys.once(caller(2), &keyed("x"), b"x", async { "x".into_response() }).await;
+        assert_eq!(one_more.status(), 503);
     }
 
     #[tokio::test]

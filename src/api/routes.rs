@@ -19,12 +19,13 @@ use super::idempotency::Keys;
 use super::list::{self, Wanted};
 use super::masked::{self, Masks};
 use super::metrics::Counts;
+use super::operation::Operations;
 use super::problem::{self, problem};
 use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, LogSender, Logbook, NewToken, Order, Outcome, Row,
     ServiceStatus, Status, Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt,
-    audit, boot, deployment, drift, edit, effect, event, interface, lease, log, machine, named, order, plan,
-    ticket, token, why,
+    audit, boot, deployment, drift, edit, effect, event, interface, lease, log, machine, named, operation,
+    order, plan, ticket, token, why,
 };
 use super::route::{Route, Routes};
 use super::streams::Streams;
@@ -61,13 +62,14 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn webhooks(&self) -> Vec<Webhook>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
-    /// Makes edits: all of a request, or none.
-    /// Makes edits; where there are `pools`, of nothing but their deployments.
+    /// Makes edits: all of a request, or none; where there are `pools`, of nothing but their deployments. One of the same
+    /// `key` is made once, also over a restart.
     fn edit(
         &self,
         request: EditRequest,
         by: Caller,
         pools: Vec<Name>,
+        key: Option<String>,
     ) -> impl Future<Output = Result<Edited, String>> + Send;
     /// The entries of the audit log after the one of a number, the oldest first.
     fn audit(&self, after: u64) -> impl Future<Output = Result<Vec<AuditEntry>, String>> + Send;
@@ -131,6 +133,7 @@ pub fn router<B: Backend>(backend: B, streams: Streams) -> (Router, Vec<Route>) 
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(Extension(Bodies::default()))
         .layer(Extension(Keys::default()))
+        .layer(Extension(Operations::default()))
         .layer(Extension(Arc::new(streams)))
         .layer(from_fn(problem::uniform))
         .layer(from_fn(mask))
@@ -164,6 +167,7 @@ fn routes<B: Backend>() -> Routes<B> {
         .merge(plan::routes::<B>())
         .merge(ticket::routes::<B>())
         .merge(token::routes::<B>())
+        .merge(operation::routes::<B>())
         .merge(order::routes::<B>())
         .merge(edit::routes::<B>())
         .merge(adopt::routes::<B>())

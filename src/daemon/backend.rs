@@ -332,8 +332,14 @@ impl Backend for Daemon {
         self.audit.entries(after).await
     }
 
-    async fn edit(&self, request: EditRequest, by: Caller, pools: Vec<Name>) -> Result<Edited, String> {
-        self.reconciler.edit(request, by, pools).await
+    async fn edit(
+        &self,
+        request: EditRequest,
+        by: Caller,
+        pools: Vec<Name>,
+        key: Option<String>,
+    ) -> Result<Edited, String> {
+        self.reconciler.edit_once(request, by, pools, key).await
     }
 
     async fn adopt(&self, request: Adopt) -> Result<(), String> {

@@ -7,18 +7,32 @@ mod patch;
 mod scope;
 mod target;
 
+use std::time::Duration;
+
 use super::reconcile::{Followed, Reconciler, read_of};
 use crate::api::Word;
 use crate::api::resource::{EditPlace, EditRequest, Edited, FileChange, ResourceChange};
 use crate::config::Write;
 use crate::edit::{self, Changes, Resource};
-use crate::model::{Caller, Name, SourceCondition};
+use crate::model::{Caller, Inventory, Name, SourceCondition};
 use crate::plan::{Hold, Plan};
 use crate::source::write::{Reading, WriteError};
 use crate::state::Install;
 
 /// How often edits are made anew because the inventory changed meanwhile.
 const TRIES: usize = 3;
+
+/// How much longer than a source's `timeout` an edit waits: what takes just that long ends first, and says why.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Whose request it is.
+struct Sent {
+    by: Caller,
+    /// Those that its token is bound to; none if it is bound to none.
+    pools: Vec<Name>,
+    /// A digest of its Idempotency-Key.
+    key: Option<String>,
+}
 
 /// What became of a try.
 enum Attempt {
@@ -59,14 +73,27 @@ impl Reconciler {
     /// The source is read before the turn is taken, and written to when it was given back: a server that hangs holds up
     /// no orders and no other source. What is written is judged once more when it goes live.
     pub async fn edit(&self, request: EditRequest, by: Caller, pools: Vec<Name>) -> Result<Edited, String> {
+        self.edit_once(request, by, pools, None).await
+    }
+
+    /// The same; what was committed for a request of this key in the last 24 hours is not made again.
+    pub async fn edit_once(
+        &self,
+        request: EditRequest,
+        by: Caller,
+        pools: Vec<Name>,
+        key: Option<String>,
+    ) -> Result<Edited, String> {
+        let sent = Sent { by, pools, key };
         let name = match self.target(&request) {
             Ok(name) => name,
             Err(refused) => return Ok(*refused),
         };
-        let _edits = self.gate(&name).edits.lock().await;
+        let _edits =
+            self.in_time(&name, "another edit of it is under way", self.gate(&name).edits.lock()).await?;
         let mut moved = None;
         for _ in 0..TRIES {
-            match self.attempt_edit(&name, &request, (&by, &pools), moved.as_ref()).await? {
+            match self.attempt_edit(&name, &request, &sent, moved.as_ref()).await? {
                 Attempt::Ended(edited) => return Ok(*edited),
                 Attempt::Moved(again) => moved = Some(again),
             }
@@ -79,17 +106,25 @@ impl Reconciler {
         &self,
         name: &Name,
         request: &EditRequest,
-        (by, pools): (&Caller, &[Name]),
+        sent: &Sent,
         moved: Option<&Moved>,
     ) -> Result<Attempt, String> {
-        let reading = self.read_now(name).await.map_err(|error| error.to_string())?;
-        let turn = self.turn().await;
+        let named = |error: String| format!("source {name}: {error}");
+        let reading =
+            self.in_time(name, "another read or write of it is under way", self.read_now(name)).await?;
+        let reading = reading.map_err(|error| named(error.to_string()))?;
+        if let Some(key) = &sent.key
+            && let Some(commit) = self.sources()[name].place.find(&reading, &commit::key_line(key)).await
+        {
+            return Ok(ended(Edited::Made { commit }));
+        }
+        let turn = self.in_time(name, "a revision of some source is being read", self.turn()).await?;
         if let Some(Moved { commit: Some(commit), why }) = moved
             && reading.commit() == Some(commit)
         {
             return Ok(ended(refused(format!("the repository refuses the commit: {why}"))));
         }
-        let prepared = match self.prepare(name, (request, pools), &reading).await {
+        let prepared = match self.prepare(name, (request, &sent.pools), &reading).await {
             Ok(prepared) => prepared,
             Err(edited) => return Ok(Attempt::Ended(edited)),
         };
@@ -103,13 +138,13 @@ impl Reconciler {
             stored.map_err(|error| error.to_string())?;
         }
         drop(turn);
-        let (branch, commit) = match self.put(name, (request, by), &reading, &prepared.changes).await {
+        let (branch, commit) = match self.put(name, (request, sent), &reading, &prepared.changes).await {
             Ok(put) => put,
             Err(WriteError::Moved(why)) => {
                 return Ok(Attempt::Moved(Moved { commit: reading.commit().map(str::to_owned), why }));
             }
             Err(WriteError::Refused(why)) => return Ok(ended(refused(why))),
-            Err(WriteError::Failed(why)) => return Err(why),
+            Err(WriteError::Failed(why)) => return Err(named(why)),
         };
         let plan = prepared.plan;
         if let (Some(branch), Some(commit)) = (branch, &commit) {
@@ -120,6 +155,20 @@ impl Reconciler {
         turn.insert(name.clone());
         let (condition, reason) = self.go_live(name, request).await;
         Ok(ended(Edited::Written { change, further, commit, plan, condition, reason }))
+    }
+
+    /// Waits for what an edit stands behind, not longer than the source itself may take; the error names the source.
+    async fn in_time<T>(
+        &self,
+        name: &Name,
+        behind: &str,
+        work: impl Future<Output = T>,
+    ) -> Result<T, String> {
+        let limit = self.sources()[name].place.git().map_or(Inventory::LIMIT, |git| git.limit);
+        let late = |_| {
+            format!("source {name} is busy: {behind} for more than {limit}; nothing was written, try again")
+        };
+        tokio::time::timeout(Duration::from_millis(limit.0) + GRACE, work).await.map_err(late)
     }
 
     /// What ends edits before anything is written.
@@ -148,11 +197,11 @@ impl Reconciler {
     async fn put(
         &self,
         name: &Name,
-        (request, by): (&EditRequest, &Caller),
+        (request, sent): (&EditRequest, &Sent),
         reading: &Reading,
         changes: &Changes,
     ) -> Result<(Option<String>, Option<String>), WriteError> {
-        let draft = commit::draft(request, by, changes);
+        let draft = commit::draft(request, sent, changes);
         let is_branch = self.sources()[name].writes == Write::Branch;
         let branch = is_branch.then(|| commit::branch(changes, reading));
         let commit = self.write(name, reading, &draft, branch.as_deref()).await?;

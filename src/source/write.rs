@@ -113,6 +113,14 @@ impl SourceConfig {
         Ok(Reading { snapshot: reading.snapshot, base: Some(base) })
     }
 
+    /// The latest commit of the last day, of the last thousand, that has this line in its message; `None` also for a
+    /// directory.
+    pub async fn find(&self, reading: &Reading, line: &str) -> Option<String> {
+        let (base, git) = (reading.base.as_ref()?.commit.clone(), self.git()?);
+        let (mirror, line) = (self.mirror(&git), line.to_owned());
+        tokio::task::spawn_blocking(move || mirror.commit_with(&base, &line)).await.ok().flatten()
+    }
+
     /// Not the follower's mirror: two fetches at once would be in each other's way.
     fn mirror(&self, git: &Git) -> Mirror {
         let path = mirror_of(git, &self.state).with_extension("edit.git");

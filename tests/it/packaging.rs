@@ -38,7 +38,8 @@ fn an_image_is_the_same_each_time_and_carries_the_capabilities() {
     let unpacked = folder.path().join("oci");
     fs::create_dir(&unpacked).unwrap();
     run(Command::new("tar").arg("-xf").arg(&one).arg("-C").arg(&unpacked));
-    let json = |path: &Path| -> serde_json::Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let json =
+        |path: &Path| -> serde_json::Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
     let blob = |value: &serde_json::Value| {
         unpacked.join("blobs/sha256").join(value["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap())
     };

@@ -13,7 +13,7 @@ use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::edit::{Edit, Verb};
 use voldemort::manifest::Kind;
 use voldemort::media::Shelf;
-use voldemort::model::{Caller, Inventory, Name, Selection, SourceCondition};
+use voldemort::model::{Caller, Git, Inventory, Name, Selection, SourceCondition, Span};
 use voldemort::plan::Consent;
 use voldemort::source::git::{Fetcher, WRITE};
 use voldemort::source::write::{Draft, DraftFile};
@@ -62,6 +62,17 @@ impl Lab {
 
     /// The same where they are written to so.
     async fn writing(folder: TempDir, names: &[&str], fetcher: Fetcher, writes: Write) -> Lab {
+        Lab::of(folder, names, &Inventory::Own, fetcher, writes).await
+    }
+
+    /// The same, each source of this inventory.
+    async fn of(
+        folder: TempDir,
+        names: &[&str],
+        inventory: &Inventory,
+        fetcher: Fetcher,
+        writes: Write,
+    ) -> Lab {
         std::fs::write(folder.path().join("vmlinuz"), "kernel").unwrap();
         let (store, mut saved) = Store::open(&folder.path().join("state"), || [7; 48]).unwrap();
         saved.new_site = true;
@@ -77,7 +88,7 @@ impl Lab {
         let sources = names.iter().map(|text| {
             let (text, manual) = text.strip_suffix('!').map_or((*text, false), |text| (text, true));
             let place = SourceConfig {
-                inventory: Inventory::Own,
+                inventory: inventory.clone(),
                 poll: None,
                 state: folder.path().join("state"),
                 fetcher: fetcher.clone(),
@@ -540,6 +551,53 @@ async fn several_edits_are_one_commit_or_none() {
         "{message}"
     );
     assert_eq!(git(&["diff", "--stat", "HEAD~", "HEAD"]).lines().count(), 3, "two files and their sum");
+}
+
+/// A server that does not answer holds up an edit for the source's `timeout`, and those behind it not much longer.
+#[tokio::test]
+async fn edits_behind_one_that_hangs_end_and_name_the_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fetcher, _) = hanging(&folder, "*");
+    let git = Git { limit: Span::seconds(1), ..Git::at("https://nowhere.invalid/x.git".into()) };
+    let lab = Lab::of(folder, &["a", "net"], &Inventory::Git(git), fetcher, Write::Direct).await;
+    let send = |_| {
+        let reconciler = lab.reconciler.clone();
+        let request = EditRequest { source: Some("a".into()), ..redeploy("a-0") };
+        tokio::spawn(async move { reconciler.edit(request, Caller::DAEMON, Vec::new()).await })
+    };
+    let all: Vec<_> = (0..8).map(send).collect();
+    let ends = async {
+        let mut ends = Vec::new();
+        for edit in all {
+            ends.push(edit.await.unwrap().unwrap_err());
+        }
+        ends
+    };
+    let ends = tokio::time::timeout(Duration::from_secs(20), ends).await.expect("each ends");
+    assert!(ends.iter().all(|why| why.starts_with("source a")), "{ends:#?}");
+    assert!(ends.iter().any(|why| why.contains("is busy: another edit")), "{ends:#?}");
+}
+
+/// The daemon ends behind the commit and before its answer: the request that is sent again is the same one.
+#[tokio::test]
+async fn a_request_with_a_key_is_made_once_over_a_restart_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fleet("a", 10, 2);
+    let files = [("net.toml", NET), ("x.toml", text.as_str()), KERNEL];
+    begin(&folder, &files).await;
+    let fetcher = || Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() };
+    let send = async |lab: &Lab, key: &str| {
+        lab.reconciler.edit_once(redeploy("a-0"), Caller::DAEMON, Vec::new(), Some(key.into())).await.unwrap()
+    };
+    let lab = Lab::writing(folder, &["one"], fetcher(), Write::Direct).await;
+    lab.load("one", "r1", &files).await;
+    let written = send(&lab, "k1").await;
+    let Edited::Written { commit: Some(first), .. } = written else { panic!("{written:?}") };
+    let lab = Lab::writing(lab.stop().await, &["one"], fetcher(), Write::Direct).await;
+    let again = send(&lab, "k1").await;
+    assert!(matches!(&again, Edited::Made { commit } if *commit == first), "{again:?}");
+    let other = send(&lab, "k2").await;
+    assert!(matches!(&other, Edited::Written { commit: Some(commit), .. } if *commit != first), "{other:?}");
 }
 
 #[tokio::test]

@@ -152,6 +152,22 @@ fn a_resource_is_shown_as_written_and_changed_as_seen() {
         assert_eq!(status, wanted, "{problem:#}");
     }
 
+    // Who does not wait finds the end later.
+    let (status, head, begun) = edit(&house, &["Prefer: wait=0"], &disk("/dev/vde"));
+    assert_eq!((status, &begun["state"]), (202, &json!("running")), "{begun:#}");
+    let path = head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap().trim().to_owned();
+    let state = || ask(&house, &[], &path).2["state"].to_string();
+    eventually("the operation ends", state, |state| state == "\"done\"");
+    let (_, _, done) = ask(&house, &[], &path);
+    assert_eq!((&done["status"], &done["result"]["outcome"]), (&json!(200), &json!("written")), "{done:#}");
+    assert_eq!(ask(&house, &[], "/v1/deployments/harry").2["spec"]["disk"], "/dev/vde");
+    let ended = || ask(&house, &[], "/v1/audit").2.to_string();
+    eventually("its end is audited", ended, |audit| audit.contains("disk): written"));
+    assert_eq!(ask(&house, &[], "/v1/operations/00000000-1").0, 410);
+    assert_eq!(edit(&house, &["Prefer: wait=soon"], &disk("/dev/vde")).0, 400);
+    let (status, head, _) = edit(&house, &["Prefer: wait=60"], &disk("/dev/vdf"));
+    assert!(status == 200 && head.to_lowercase().contains("preference-applied: wait=60"), "{head}");
+
     // The same request once more is not a second one.
     let raise = json!({ "verb": "redeploy", "kind": "deployment", "name": "harry" });
     let (status, _, first) = edit(&house, &["Idempotency-Key: k1"], &raise);

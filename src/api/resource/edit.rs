@@ -10,13 +10,14 @@ use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ManifestProblem;
+use super::{ManifestProblem, Operation};
 use crate::api::Word;
 use crate::api::audit::{about, about_unless_said};
 use crate::api::body::Posted;
 use crate::api::consent::{held, unentitled};
 use crate::api::idempotency::Keys;
 use crate::api::if_match::IfMatch;
+use crate::api::operation::Operations;
 use crate::api::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
@@ -140,6 +141,8 @@ pub enum Edited {
     },
     /// Everything is as wanted already.
     Unchanged,
+    /// It was made before: a commit of the last 24 hours has the Idempotency-Key of this request.
+    Made { commit: String },
     /// A safety rule stopped it; nothing was written.
     Held { plan: Plan, holds: Vec<Hold> },
     /// A protection stopped it; nothing was written.
@@ -192,7 +195,12 @@ pub fn routes<B: Backend>() -> Routes<B> {
                 "A text of the caller's choice: within 24 hours the same request with it is done once, and answered as \
                  the first time; another request with it is 422, and one that is still being done 409",
             )
+            .header(
+                "Prefer",
+                "`wait=N` (RFC 7240), up to 600: what is not done within N seconds is answered with 202 and goes on",
+            )
             .answers::<Edited>(StatusCode::OK, "What became of it")
+            .answers::<Operation>(StatusCode::ACCEPTED, "It goes on: `Location` is where its end is found")
             .answers::<Edited>(StatusCode::FORBIDDEN, "The daemon may not write to this inventory, or this token not to this resource")
             .answers::<Edited>(
                 StatusCode::CONFLICT,
@@ -215,6 +223,7 @@ async fn edit<B: Backend>(
     Extension(caller): Extension<Caller>,
     token: Option<Extension<Arc<ApiToken>>>,
     Extension(keys): Extension<Keys>,
+    Extension(operations): Extension<Operations>,
     headers: HeaderMap,
     Posted(mut request): Posted<EditRequest>,
 ) -> Response {
@@ -231,10 +240,10 @@ async fn edit<B: Backend>(
         return problem::problem(StatusCode::FORBIDDEN, why);
     }
     let whole = serde_json::to_string(&request).unwrap_or_default();
-    let (wanted, by) = (request.summary(), caller.clone());
+    let (wanted, by, key) = (request.summary(), caller.clone(), Keys::digest(&caller, &headers, &whole));
     let what = wanted.clone();
     let work = async move {
-        match backend.edit(request, by, pools).await {
+        match backend.edit(request, by, pools, key).await {
             Ok(edited) => {
                 let became = edited.became();
                 about(edited.answer(), format!("{what}: {became}"))
@@ -242,8 +251,12 @@ async fn edit<B: Backend>(
             Err(error) => problem::problem(StatusCode::SERVICE_UNAVAILABLE, &error),
         }
     };
-    // An answer that is given again says nothing about what was done now.
-    about_unless_said(keys.once(caller, &headers, whole.as_bytes(), work).await, wanted)
+    let (sender, given, shown) = (caller.clone(), headers.clone(), wanted.clone());
+    let once = async move {
+        // An answer that is given again says nothing about what was done now.
+        about_unless_said(keys.once(caller, &given, whole.as_bytes(), work).await, wanted)
+    };
+    operations.within(&sender, &headers, shown, once).await
 }
 
 impl EditRequest {
@@ -319,6 +332,7 @@ impl Edited {
             Edited::Branch { commit, branch, .. } => format!("on the branch {branch}, commit {commit}"),
             Edited::Off { .. } => "not written (write = \"off\")".into(),
             Edited::Unchanged => "nothing to change".into(),
+            Edited::Made { commit } => format!("made before, commit {commit}"),
             Edited::Held { .. } => "held by a safety rule".into(),
             Edited::Protected { .. } => "held by a protection".into(),
             Edited::OutOfScope { .. } => "not of the token's pools".into(),
@@ -331,9 +345,11 @@ impl Edited {
     /// What was not done is an error, with the outcome beside its words.
     fn answer(self) -> Response {
         let (status, why) = match &self {
-            Edited::Planned { .. } | Edited::Written { .. } | Edited::Branch { .. } | Edited::Unchanged => {
-                return Json(self).into_response();
-            }
+            Edited::Planned { .. }
+            | Edited::Written { .. }
+            | Edited::Branch { .. }
+            | Edited::Made { .. }
+            | Edited::Unchanged => return Json(self).into_response(),
             Edited::Off { .. } => (
                 StatusCode::FORBIDDEN,
                 "the daemon may not write to this inventory (write = \"off\")".to_owned(),

@@ -2,16 +2,17 @@
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
 use super::plan::outcome;
+use super::{Operation, Outcome};
 use crate::api::audit::about;
 use crate::api::body::Posted;
 use crate::api::consent::{reserved, unentitled};
+use crate::api::operation::Operations;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::model::{Caller, Role};
@@ -52,13 +53,20 @@ pub enum Order {
 }
 
 pub fn routes<B: Backend>() -> Routes<B> {
-    let route =
-        Route::post("/v1/orders", "Decides about revisions: approve, reject, suspend, resume, pin, unpin")
-            .takes::<Order>()
-            .answers::<Outcome>(StatusCode::OK, "It is done")
-            .answers::<Outcome>(StatusCode::CONFLICT, "It can't be followed, or a safety rule holds it")
-            .answers::<Outcome>(StatusCode::PRECONDITION_FAILED, "The state has changed meanwhile")
-            .answers::<Outcome>(StatusCode::UNPROCESSABLE_ENTITY, "The manifests are wrong");
+    let route = Route::post(
+        "/v1/orders",
+        "Decides about revisions: approve, reject, suspend, resume, pin, unpin",
+    )
+    .takes::<Order>()
+    .header(
+        "Prefer",
+        "`wait=N` (RFC 7240), up to 600: what is not done within N seconds is answered with 202 and goes on",
+    )
+    .answers::<Outcome>(StatusCode::OK, "It is done")
+    .answers::<Operation>(StatusCode::ACCEPTED, "It goes on: `Location` is where its end is found")
+    .answers::<Outcome>(StatusCode::CONFLICT, "It can't be followed, or a safety rule holds it")
+    .answers::<Outcome>(StatusCode::PRECONDITION_FAILED, "The state has changed meanwhile")
+    .answers::<Outcome>(StatusCode::UNPROCESSABLE_ENTITY, "The manifests are wrong");
     Routes::new().add(route, order::<B>)
 }
 
@@ -66,6 +74,8 @@ pub fn routes<B: Backend>() -> Routes<B> {
 async fn order<B: Backend>(
     State(backend): State<B>,
     Extension(caller): Extension<Caller>,
+    Extension(operations): Extension<Operations>,
+    headers: HeaderMap,
     Posted(order): Posted<Order>,
 ) -> Response {
     let wanted = order.summary();
@@ -79,7 +89,11 @@ async fn order<B: Backend>(
     };
     match refused {
         Some(answer) => about(answer, wanted),
-        None => outcome(wanted, backend.order(order).await, StatusCode::CONFLICT),
+        None => {
+            let what = wanted.clone();
+            let work = async move { outcome(wanted, backend.order(order).await, StatusCode::CONFLICT) };
+            operations.within(&caller, &headers, what, work).await
+        }
     }
 }
 

@@ -1,17 +1,18 @@
 //! Plans: of a tree that is sent (`POST /v1/plan`, `POST /v1/apply`), and of revisions that wait (`GET /v1/plans`).
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ManifestProblem, Ticket, Tree};
+use super::{ManifestProblem, Operation, Ticket, Tree};
 use crate::api::Word;
 use crate::api::audit::about;
 use crate::api::body::PostedTree;
 use crate::api::consent::{held, unentitled};
+use crate::api::operation::Operations;
 use crate::api::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::{Backend, respond};
@@ -100,7 +101,12 @@ pub fn routes<B: Backend>() -> Routes<B> {
         );
     let applies = Route::post("/v1/apply", "Applies a tree in place of its source's latest revision")
         .takes::<Apply>()
+        .header(
+            "Prefer",
+            "`wait=N` (RFC 7240), up to 600: what is not done within N seconds is answered with 202 and goes on",
+        )
         .answers::<Outcome>(StatusCode::OK, "It is applied")
+        .answers::<Operation>(StatusCode::ACCEPTED, "It goes on: `Location` is where its end is found")
         .answers::<Outcome>(StatusCode::CONFLICT, "A safety rule holds it")
         .answers::<Outcome>(StatusCode::PRECONDITION_FAILED, "The state has changed since the plan was made")
         .answers::<Outcome>(
@@ -117,13 +123,20 @@ async fn plan<B: Backend>(State(backend): State<B>, PostedTree(tree, _room): Pos
 async fn apply<B: Backend>(
     State(backend): State<B>,
     Extension(caller): Extension<Caller>,
-    PostedTree(request, _room): PostedTree<Apply>,
+    Extension(operations): Extension<Operations>,
+    headers: HeaderMap,
+    PostedTree(request, room): PostedTree<Apply>,
 ) -> Response {
     if let Some(answer) = unentitled(&caller, "apply", &request.consent) {
         return answer;
     }
     let wanted = format!("revision {}", request.tree.revision);
-    outcome(wanted, backend.apply(request).await, StatusCode::SERVICE_UNAVAILABLE)
+    let what = format!("apply {wanted}");
+    let work = async move {
+        let _room = room;
+        outcome(wanted, backend.apply(request).await, StatusCode::SERVICE_UNAVAILABLE)
+    };
+    operations.within(&caller, &headers, what, work).await
 }
 
 /// Answers with what became of `wanted`, which the audit log says too.

@@ -276,6 +276,7 @@ impl How {
             }
             Edited::Off { change, further, steps, .. } => return self.off((change, further), steps),
             Edited::Unchanged => (Exit::Done, "nothing to change".to_owned()),
+            Edited::Made { commit } => (Exit::Done, format!("it was made before: commit {}", short(commit))),
             Edited::Held { holds, .. } => {
                 let holds: Vec<String> = holds.iter().map(remote::hold_text).collect();
                 (Exit::Refused, holds.join("\n"))

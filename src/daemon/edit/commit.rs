@@ -1,12 +1,17 @@
 //! What edits are written as: the files, the message, the author, and the branch if it is a new one.
 
-use super::{Changes, EditRequest, Reading};
+use super::{Changes, EditRequest, Reading, Sent};
 use crate::daemon::now;
-use crate::model::Caller;
 use crate::source::write::{Draft, DraftFile};
 
-/// The commit of these edits, which `by` sent.
-pub(super) fn draft(request: &EditRequest, by: &Caller, changes: &Changes) -> Draft {
+/// The line of a commit that was made for a request with this key.
+pub(super) fn key_line(key: &str) -> String {
+    format!("Idempotency-Key: {key}")
+}
+
+/// The commit of these edits.
+pub(super) fn draft(request: &EditRequest, sent: &Sent, changes: &Changes) -> Draft {
+    let key = sent.key.as_deref().map(|key| format!("{}\n", key_line(key))).unwrap_or_default();
     let file = |file: &crate::edit::NewText| DraftFile {
         path: file.path.to_string(),
         before: file.before.clone(),
@@ -14,15 +19,19 @@ pub(super) fn draft(request: &EditRequest, by: &Caller, changes: &Changes) -> Dr
     };
     Draft {
         files: changes.files.iter().map(file).collect(),
-        message: format!("{}\nRequested-by: {by}\n", message(request, changes)),
+        message: format!("{}\nRequested-by: {}\n{key}", message(request, changes), sent.by),
         author: author(request.author.as_deref().unwrap_or_default()),
     }
 }
 
 /// The summary, why, and of several edits a line for each.
 pub(super) fn message(request: &EditRequest, changes: &Changes) -> String {
-    // Only the daemon says who asked for it.
-    let is_claim = |line: &&str| line.trim().to_ascii_lowercase().starts_with("requested-by:");
+    // Only the daemon says who asked for it, and with which key.
+    let claims = ["requested-by:", "idempotency-key:"];
+    let is_claim = |line: &&str| {
+        let line = line.trim().to_ascii_lowercase();
+        claims.iter().any(|claim| line.starts_with(claim))
+    };
     let reason = request.reason.as_deref().unwrap_or_default().lines().filter(|line| !is_claim(line));
     let reason = reason.collect::<Vec<_>>().join("\n");
     let all: Vec<String> = changes.changed().map(|one| format!("- {}", one.summary())).collect();

@@ -21,6 +21,8 @@ const NOTE: &str = "followed.txt";
 const MOST_FILES: usize = 1_000_000;
 const DEEPEST: usize = 128;
 const MOST_HOPS: usize = 16;
+/// Most commits that are looked at for one.
+const COMMITS_MAX: usize = 1000;
 /// Largest file, in bytes: libgit2 reads a file in one piece.
 pub(super) const LARGEST: u64 = 256 << 20;
 pub(super) const ELSEWHERE: &str = "put images on this host and name their folder in `[media] paths`";
@@ -126,6 +128,21 @@ impl Mirror {
         let text = std::fs::read_to_string(self.path.join(NOTE)).ok()?;
         let (commit, name) = text.trim_end().split_once('\t')?;
         Some(Fetched { commit: commit.to_owned(), name: name.to_owned() })
+    }
+
+    /// The latest commit from `base` on that has this line in its message, of the last day and of the last thousand.
+    pub(crate) fn commit_with(&self, base: &str, line: &str) -> Option<String> {
+        let repository = Repository::open_bare(&self.path).ok()?;
+        let mut walk = repository.revwalk().ok()?;
+        walk.push(Oid::from_str(base).ok()?).ok()?;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+        let day = i64::try_from(now).ok()? - 24 * 60 * 60;
+        let commits = walk.take(COMMITS_MAX).filter_map(|id| repository.find_commit(id.ok()?).ok());
+        let has_it = |commit: &git2::Commit<'_>| {
+            commit.message().is_ok_and(|text| text.lines().any(|own| own == line))
+        };
+        let mut recent = commits.filter(|commit| commit.time().seconds() >= day);
+        recent.find(has_it).map(|commit| commit.id().to_string())
     }
 
     /// The inventory below `path` at a commit, blobs straight from the object store. `None` if
