@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the times of all connections are counted from.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -28,6 +28,11 @@ impl Busy {
     /// When the client made progress last, in milliseconds; `None` while it waits for the daemon, or watches.
     pub fn idle_since(&self) -> Option<u64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|since| *since < STREAM)
+    }
+
+    /// Whether the client has made no progress for so long.
+    pub fn is_idle_for(&self, time: Duration) -> bool {
+        self.idle_since().is_some_and(|since| u128::from(now().saturating_sub(since)) >= time.as_millis())
     }
 
     /// Whether its client watches what happens.

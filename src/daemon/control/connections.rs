@@ -15,6 +15,8 @@ use crate::api::busy::Busy;
 const CONNECTIONS_MAX: usize = 512;
 /// Of them for one user of the host who is not an admin, and for one address of another host.
 const USER_MAX: usize = CONNECTIONS_MAX / 4;
+/// How long a connection is left alone: of many that come at once, each is to have its request read first.
+const GRACE: Duration = Duration::from_millis(500);
 /// Between two looks for room while the daemon works for every connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -44,7 +46,8 @@ impl Connections {
             if self.0.len() >= CONNECTIONS_MAX {
                 self.0.retain(|connection| !connection.is_over());
             }
-            if self.0.len() < CONNECTIONS_MAX || self.end_idle(|_| true) {
+            let is_idle = |connection: &Connection| connection.busy.is_idle_for(GRACE);
+            if self.0.len() < CONNECTIONS_MAX || self.end_idle(is_idle) {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -92,12 +95,14 @@ mod tests {
         connections.enter(uploading.clone(), tasks.spawn(std::future::pending()), None);
         let third = tasks.spawn(std::future::pending());
         connections.enter(Busy::default(), third.clone(), None);
+        let began = tokio::time::Instant::now();
         while connections.0.len() < CONNECTIONS_MAX {
             connections.enter(Busy::default(), tasks.spawn(std::future::pending()), None);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
         uploading.progress();
         connections.room().await;
+        assert!(began.elapsed() >= GRACE - PAUSE, "its request might still have come");
         assert_eq!(connections.0.len(), CONNECTIONS_MAX - 1);
         assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
         assert!(third.is_finished(), "not one that is worked for, nor one whose body is coming");
