@@ -44,6 +44,7 @@ mac      = "52:54:00:aa:00:03"
 address  = "auto"
 boot     = "arm"
 template = "autoinstall"
+ssh-keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 you@desk"]
 "#;
 
 const SECRET: &str = include_str!("../golden/inventory/tree/secrets/root-password.age");

@@ -71,7 +71,7 @@ fn doubtful_installations_are_settled_by_name_label_or_all() {
         ("approve installs web-1 web-9", 1, "web-9"),
         ("approve installs -l rack=9", 1, "rack=9"),
         ("approve installs -l rack=1,size=s4", 1, "rack=1"),
-        ("adopt", 64, "<DEPLOYMENT>"),
+        ("adopt", 64, "which deployments?"),
         ("adopt --all web-1", 64, "cannot be used with"),
         ("adopt web-9", 1, "web-9"),
     ] {
@@ -110,7 +110,7 @@ fn leases_are_released_by_their_address() {
     let address = lease.split("lease of ").nth(1).expect(&lease).split(' ').next().unwrap().to_owned();
     for (line, code, part) in [
         ("release", 64, "lease"),
-        ("release lease", 64, "<ADDRESS>"),
+        ("release lease", 64, "which addresses?"),
         ("release lease web-1", 64, "web-1"),
         ("release lease 10.0.10", 64, "10.0.10"),
         ("release lease 10.0.10.31", 1, "10.0.10.31"),
