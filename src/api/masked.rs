@@ -22,7 +22,10 @@ use crate::model::{Caller, Role};
 
 /// The masker of a desired state; clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Masks(Arc<Mutex<Option<(Arc<Desired>, Arc<Masker>)>>>);
+pub(super) struct Masks(Arc<Mutex<Option<Known>>>);
+
+/// A desired state, and the masker that was made of it.
+type Known = (Arc<Desired>, Arc<Masker>);
 
 impl Masks {
     /// The one that knows what the templates of `desired` declare as secrets.

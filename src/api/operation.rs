@@ -93,7 +93,7 @@ impl Operations {
         };
         let (sender, receiver) = watch::channel(None);
         let running = Running { operations: self.clone(), id, ended: false };
-        let mut task = tokio::spawn(running.to_its_end(work, sender));
+        let mut task = tokio::spawn(running.finish(work, sender));
         let applied =
             HeaderValue::try_from(format!("wait={wait}")).unwrap_or(HeaderValue::from_static("wait"));
         let mut answer = match tokio::time::timeout(Duration::from_secs(wait), &mut task).await {
@@ -202,7 +202,7 @@ struct Running {
 }
 
 impl Running {
-    async fn to_its_end(
+    async fn finish(
         mut self,
         work: impl Future<Output = Response>,
         sender: watch::Sender<Option<(u16, String)>>,

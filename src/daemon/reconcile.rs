@@ -75,6 +75,9 @@ pub const POSTED: &str = "posted";
 /// The revision of a source that was tried last, and what was found outside the source then.
 type Try = (Arc<str>, Arc<Seen>);
 
+/// A commit and its author.
+type Authored = (Arc<str>, Arc<str>);
+
 /// From manifests to the keeper.
 pub struct Reconciler {
     keeper: Keeper,
@@ -113,7 +116,7 @@ pub struct Reconciler {
     /// The daemon's state directory.
     state: PathBuf,
     /// By source, the last commit that was read and its author.
-    authors: Mutex<BTreeMap<Name, (Arc<str>, Arc<str>)>>,
+    authors: Mutex<BTreeMap<Name, Authored>>,
     /// Where adoptions are entered.
     audit: OnceLock<AuditLog>,
 }

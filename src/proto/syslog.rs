@@ -59,7 +59,8 @@ fn structured(rest: &str) -> Option<(&str, &str)> {
     let (_process, _id, rest) = (words.next()?, words.next()?, words.next()?);
     let text = behind_data(rest)?;
     let text = text.strip_prefix(' ').unwrap_or(text);
-    Some((is_program(program).then_some(program).unwrap_or_default(), text.trim_start_matches('\u{feff}')))
+    let program = if is_program(program) { program } else { "" };
+    Some((program, text.trim_start_matches('\u{feff}')))
 }
 
 /// What follows the structured data: `-`, or elements in brackets with quoted values.

@@ -55,10 +55,11 @@ impl Receiver {
                 tokio::spawn(async move {
                     match tls {
                         None => receiver.serve(stream).await,
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => receiver.serve(stream).await,
-                            Err(_) => return,
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                receiver.serve(stream).await;
+                            }
+                        }
                     }
                 });
             }

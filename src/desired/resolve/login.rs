@@ -54,7 +54,7 @@ impl Resolver<'_> {
 fn is_open(deployment: &Deployment, template: &Template) -> bool {
     let value = |name: &str| deployment.values.get(name);
     let is_set = |name: &&str| value(name).is_some_and(|value| !is_empty(value));
-    let is_free = FREE.iter().filter(|name| template.text.uses(name)).any(|name| is_set(&name));
+    let is_free = FREE.iter().filter(|name| template.text.uses(name)).any(is_set);
     let has_key = is_set(&"ssh_keys");
     let root = value("root_hash").is_some_and(unlocks);
     let user = is_set(&"user") && value("user_hash").is_some_and(unlocks);

@@ -198,15 +198,12 @@ impl Cycle<'_> {
         if let Some(draft) = draft {
             life.order = Some(self.order(draft).into());
         }
-        match life.order.as_mut().filter(|_| to.is_order()) {
-            Some(order) => {
-                let order = Arc::make_mut(order);
-                (order.work, order.progress, order.attempts) = (to, self.state.lasting.ran.now, 0);
-                if let Some(next) = condition::step(order.condition, condition::Cause::Progress) {
-                    order.condition = next;
-                }
+        if let Some(order) = life.order.as_mut().filter(|_| to.is_order()) {
+            let order = Arc::make_mut(order);
+            (order.work, order.progress, order.attempts) = (to, self.state.lasting.ran.now, 0);
+            if let Some(next) = condition::step(order.condition, condition::Cause::Progress) {
+                order.condition = next;
             }
-            None => {}
         }
         let named: Vec<Arc<str>> =
             life.order.iter().filter_map(|order| order.disks.as_deref()).flatten().cloned().collect();
