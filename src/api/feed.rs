@@ -1,6 +1,6 @@
 //! Numbered items as they come, events or lines of logs: a wait for the next ones, or a stream of them
-//! ([`stream`]). A number belongs to a lineage; who asks with one that is of another, or whose items are no longer
-//! kept, has missed something and gets 410.
+//! ([`stream`]). A number belongs to a lineage. A client whose number is of another lineage, or whose
+//! next items are no longer kept, has missed something and gets 410.
 
 mod stream;
 
@@ -71,7 +71,7 @@ pub(super) struct Since {
     pub lineage: Option<String>,
 }
 
-/// Who asks, and for how much room.
+/// The caller of a request, its token, and the places that its answer may take.
 pub(super) type Asking =
     (Extension<Caller>, Extension<Arc<Streams>>, Option<Extension<Busy>>, Option<Extension<Arc<ApiToken>>>);
 

@@ -1,6 +1,7 @@
-//! How much one caller may ask of the control API: so many requests a second after a burst, and so many attempts with
-//! a token that is none. Nothing of ours meets these numbers; they keep one caller from taking the daemon from all
-//! others, and floods of guesses out of the log. A good token is always taken, whatever others at its address try.
+//! How much one caller may ask of the control API: so many requests a second after a burst, and so many attempts
+//! without a valid token. The programs of this project stay far below these numbers, which keep one caller from taking
+//! the daemon from all others, and floods of guesses out of the log. A good token is always taken, whatever others at
+//! its address try.
 
 use std::collections::HashMap;
 use std::fmt;

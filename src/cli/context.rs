@@ -275,7 +275,7 @@ fn check_name(name: &str) -> Result<(), String> {
     match starts && name.len() <= 128 && name.bytes().all(fits) {
         true => Ok(()),
         false => Err(format!(
-            "`{}` is no name of a context: letters, digits and . - _ : are, with a letter or digit first",
+            "`{}` is no name of a context: it has letters, digits, `.`, `-`, `_` and `:`, and begins with a letter or digit",
             name.escape_debug()
         )),
     }

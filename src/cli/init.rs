@@ -11,7 +11,7 @@ use super::Exit;
 use super::exit::{say, talk};
 use crate::config::detect::{self, free_range};
 use crate::config::host;
-use crate::model::{Cidr, Mac};
+use crate::model::{Cidr, Mac, Range};
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -211,8 +211,17 @@ fn write(directory: &Path, files: &[(&str, String)]) -> Result<(), String> {
 
 fn files(answers: &Answers) -> [(&'static str, String); 5] {
     let Answers { subnet, gateway, dns, taken, .. } = answers;
-    let dynamic =
-        free_range(*subnet, taken).map_or(String::new(), |range| format!("{}-{}", range.first, range.last));
+    let dynamic = match free_range(*subnet, taken) {
+        Some(Range { first, last }) => {
+            format!(
+                "dynamic = \"{first}-{last}\"   # for machines without a fixed address; without it they get no answer"
+            )
+        }
+        None => {
+            "# dynamic = \"FIRST-LAST\"   # no address was free: machines without a fixed one get no answer"
+                .to_owned()
+        }
+    };
     let dns = dns.iter().map(|server| format!("\"{server}\"")).collect::<Vec<_>>().join(", ");
     let network = include_str!("init/network.toml")
         .replace("@SUBNET@", &subnet.to_string())

@@ -18,7 +18,7 @@ const BEYOND: u64 = 1 << 40;
 /// How long a machine whose claim has ended by itself waits untouched before it is taken back.
 pub const GRACE: Span = Span::seconds(30 * 60);
 
-/// Claims at a time, those that wait among them: who asks again and again must not fill the memory.
+/// Claims at a time, those that wait among them: a caller that asks again and again must not fill the memory.
 pub const CLAIMS_MAX: usize = 100_000;
 
 /// One machine of a pool, asked for or had.

@@ -36,7 +36,7 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Where the stream that a client had before ended, by its `Last-Event-ID`; the error says that it is none of ours.
+/// Where the stream that a client had before ended, by its `Last-Event-ID`; the error says that this is no id of an item.
 pub(super) fn resumed(headers: &HeaderMap) -> Result<Option<(String, u64)>, String> {
     let Some(id) = headers.get("last-event-id") else { return Ok(None) };
     let parsed = id.to_str().ok().and_then(|id| {

@@ -164,11 +164,11 @@ impl Reconciler {
                 let note = if fresh { "" } else { "\nThe inventory had these problems before this edit." };
                 return Err(Wrong::of(&strict, note));
             }
-            let told = strict
+            let fresh = strict
                 .problems
                 .iter()
                 .filter(|problem| problem.level == Level::Warning && is_fresh(&mistake(problem)));
-            warnings = told.map(|problem| report::concise(problem, &strict.documents.sources)).collect();
+            warnings = fresh.map(|problem| report::concise(problem, &strict.documents.sources)).collect();
         }
         let documents = served.documents.clone();
         let desired = match after.depth() {
