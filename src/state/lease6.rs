@@ -318,98 +318,98 @@ mod tests {
 
     const US: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 1);
 
-    fn bind(table: &mut State, subnet: &Arc<Subnet>, mac: Mac, at: Time) -> Option<Ipv6Addr> {
-        let address = table.choose6(subnet.ipv6.as_ref().unwrap(), mac, US, at)?;
+    fn bind(state: &mut State, subnet: &Arc<Subnet>, mac: Mac, at: Time) -> Option<Ipv6Addr> {
+        let address = state.choose6(subnet.ipv6.as_ref().unwrap(), mac, US, at)?;
         let action = Lease6Action::Bind { subnet: subnet.clone(), address };
-        let changed = table.lease6(&Lease6Request { mac, duid: Bytes::from_static(b"duid"), at, action });
+        let changed = state.lease6(&Lease6Request { mac, duid: Bytes::from_static(b"duid"), at, action });
         (changed.last()?.address == address).then_some(address)
     }
 
     #[test]
     fn every_address_is_given_once_and_found_again() {
-        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut state = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::0-fd00:10::8");
         let now = Time(1_000_000);
         // The network's own address and the daemon's are left out.
         let given: std::collections::BTreeSet<Ipv6Addr> =
-            (1..=7).map(|one| bind(&mut table, &subnet, mac(one), now).unwrap()).collect();
+            (1..=7).map(|one| bind(&mut state, &subnet, mac(one), now).unwrap()).collect();
         assert_eq!(given.len(), 7);
         assert_eq!(given.first().unwrap().to_string(), "fd00:10::2");
-        assert_eq!(bind(&mut table, &subnet, mac(8), now), None, "the range is full");
-        let again = bind(&mut table, &subnet, mac(3), now + Span::seconds(60)).unwrap();
-        assert_eq!(table.lasting.leases6.mac_at(again), Some(mac(3)));
+        assert_eq!(bind(&mut state, &subnet, mac(8), now), None, "the range is full");
+        let again = bind(&mut state, &subnet, mac(3), now + Span::seconds(60)).unwrap();
+        assert_eq!(state.lasting.leases6.mac_at(again), Some(mac(3)));
         let later = now + Span::seconds(3601);
-        assert!(bind(&mut table, &subnet, mac(8), later).is_some(), "leases end");
-        let restored = Leases6::restore(table.lasting.leases6.iter().cloned());
-        assert!(restored.iter().eq(table.lasting.leases6.iter()));
+        assert!(bind(&mut state, &subnet, mac(8), later).is_some(), "leases end");
+        let restored = Leases6::restore(state.lasting.leases6.iter().cloned());
+        assert!(restored.iter().eq(state.lasting.leases6.iter()));
     }
 
     #[test]
     fn a_declined_address_rests() {
-        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut state = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::2-fd00:10::3");
         let now = Time(1_000_000);
-        let first = bind(&mut table, &subnet, mac(1), now).unwrap();
+        let first = bind(&mut state, &subnet, mac(1), now).unwrap();
         let request = |action| Lease6Request { mac: mac(1), duid: Bytes::new(), at: now, action };
-        assert!(table.lease6(&request(Lease6Action::Release { address: US })).is_empty());
-        assert_eq!(table.lease6(&request(Lease6Action::Decline { address: first })).len(), 1);
-        let second = bind(&mut table, &subnet, mac(1), now).unwrap();
+        assert!(state.lease6(&request(Lease6Action::Release { address: US })).is_empty());
+        assert_eq!(state.lease6(&request(Lease6Action::Decline { address: first })).len(), 1);
+        let second = bind(&mut state, &subnet, mac(1), now).unwrap();
         assert_ne!(first, second);
-        assert_eq!(table.lease6(&request(Lease6Action::Release { address: second })).len(), 1);
-        assert!(!table.has6(mac(1), second));
+        assert_eq!(state.lease6(&request(Lease6Action::Release { address: second })).len(), 1);
+        assert!(!state.has6(mac(1), second));
     }
 
     #[test]
     fn who_declines_everything_takes_no_range() {
-        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut state = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::2-fd00:10::5");
         let ranges = subnet.ipv6.as_ref().unwrap().dynamic.clone();
         let mut declined = Vec::new();
         for second in 0..12 {
             let at = Time(1_000_000 + second * 1000);
-            let address = bind(&mut table, &subnet, mac(1), at).expect("an address");
+            let address = bind(&mut state, &subnet, mac(1), at).expect("an address");
             let action = Lease6Action::Decline { address };
             let request = Lease6Request { mac: mac(1), duid: Bytes::new(), at, action };
-            assert_eq!(table.lease6(&request).len(), 1);
+            assert_eq!(state.lease6(&request).len(), 1);
             declined.push(address);
         }
         let now = Time(1_012_000);
-        assert_eq!(table.lasting.leases6.usage(&ranges, now), Usage { size: 4, used: 0, resting: 4 });
-        assert_eq!(bind(&mut table, &subnet, mac(2), now), Some(declined[8]), "the longest-resting");
-        assert_eq!(bind(&mut table, &subnet, mac(3), now), Some(declined[9]));
-        assert_eq!(table.lasting.leases6.usage(&ranges, now), Usage { size: 4, used: 2, resting: 2 });
-        let free = table.lasting.leases6.free(declined[8], now).unwrap();
+        assert_eq!(state.lasting.leases6.usage(&ranges, now), Usage { size: 4, used: 0, resting: 4 });
+        assert_eq!(bind(&mut state, &subnet, mac(2), now), Some(declined[8]), "the longest-resting");
+        assert_eq!(bind(&mut state, &subnet, mac(3), now), Some(declined[9]));
+        assert_eq!(state.lasting.leases6.usage(&ranges, now), Usage { size: 4, used: 2, resting: 2 });
+        let free = state.lasting.leases6.free(declined[8], now).unwrap();
         assert_eq!((free.state, free.expires), (LeaseState::Released, now));
-        assert_eq!(table.lasting.leases6.free(declined[8], now), None);
-        assert_eq!(bind(&mut table, &subnet, mac(4), now), Some(declined[8]), "freed by hand");
+        assert_eq!(state.lasting.leases6.free(declined[8], now), None);
+        assert_eq!(bind(&mut state, &subnet, mac(4), now), Some(declined[8]), "freed by hand");
     }
 
     #[test]
     fn no_end_lies_further_ahead_than_a_lease_lasts() {
-        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut state = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::2-fd00:10::5");
         let ahead = Time(1_000_000_000_000_000);
-        let bound = bind(&mut table, &subnet, mac(1), ahead).unwrap();
-        let given_back = bind(&mut table, &subnet, mac(2), ahead).unwrap();
+        let bound = bind(&mut state, &subnet, mac(1), ahead).unwrap();
+        let given_back = bind(&mut state, &subnet, mac(2), ahead).unwrap();
         let action = Lease6Action::Release { address: given_back };
-        table.lease6(&Lease6Request { mac: mac(2), duid: Bytes::new(), at: ahead, action });
+        state.lease6(&Lease6Request { mac: mac(2), duid: Bytes::new(), at: ahead, action });
         let now = Time(1_000_000);
-        let changed = table.lasting.leases6.limit(now, &|_| Some(Span::seconds(3600)));
+        let changed = state.lasting.leases6.limit(now, &|_| Some(Span::seconds(3600)));
         let ends: Vec<_> = changed.iter().map(|lease| (lease.address, lease.expires)).collect();
         let mut expected = vec![(bound, now + Span::seconds(3600)), (given_back, now)];
         expected.sort();
         assert_eq!(ends, expected);
-        assert_eq!(table.lasting.leases6.of(mac(1)).map(|lease| lease.address), Some(bound));
-        assert!(table.lasting.leases6.limit(now, &|_| Some(Span::seconds(3600))).is_empty());
+        assert_eq!(state.lasting.leases6.of(mac(1)).map(|lease| lease.address), Some(bound));
+        assert!(state.lasting.leases6.limit(now, &|_| Some(Span::seconds(3600))).is_empty());
     }
 
     #[test]
     fn addresses_of_this_host_are_not_lent() {
-        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut state = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::2-fd00:10::3");
-        table.host = Arc::new(["fd00:10::2".parse().unwrap()].into());
+        state.host = Arc::new(["fd00:10::2".parse().unwrap()].into());
         for second in 0..2 {
-            let given = bind(&mut table, &subnet, mac(second), Time(1_000_000));
+            let given = bind(&mut state, &subnet, mac(second), Time(1_000_000));
             assert_eq!(given, (second == 0).then(|| "fd00:10::3".parse().unwrap()));
         }
     }
@@ -422,16 +422,16 @@ mod tests {
     }
 
     impl World {
-        fn act(&mut self, table: &mut State, who: Mac, at: Time, action: Lease6Action) -> Vec<Lease6> {
-            let changed = table.lease6(&Lease6Request { mac: who, duid: Bytes::new(), at, action });
+        fn act(&mut self, state: &mut State, who: Mac, at: Time, action: Lease6Action) -> Vec<Lease6> {
+            let changed = state.lease6(&Lease6Request { mac: who, duid: Bytes::new(), at, action });
             self.disk.extend(changed.iter().map(|lease| (lease.address, lease.clone())));
             changed
         }
 
-        fn bind(&mut self, table: &mut State, subnet: &Arc<Subnet>, who: Mac, at: Time) {
-            let Some(address) = table.choose6(subnet.ipv6.as_ref().unwrap(), who, US, at) else { return };
+        fn bind(&mut self, state: &mut State, subnet: &Arc<Subnet>, who: Mac, at: Time) {
+            let Some(address) = state.choose6(subnet.ipv6.as_ref().unwrap(), who, US, at) else { return };
             let action = Lease6Action::Bind { subnet: subnet.clone(), address };
-            assert!(!self.act(table, who, at, action).is_empty(), "what was chosen can be had");
+            assert!(!self.act(state, who, at, action).is_empty(), "what was chosen can be had");
             if let Some((user, until)) = self.users.get(&address) {
                 assert!(*user == who || *until <= at, "{address} of {user} was given to {who}");
             }
@@ -444,7 +444,7 @@ mod tests {
         /// No address twice, none lost over a crash, and a returning client finds its own.
         #[test]
         fn leases_hold(steps in proptest::collection::vec((0u8..6, 1u8..8, 0u64..4000), 1..60)) {
-            let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+            let mut state = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
             let subnet = subnet("fd00:10::2-fd00:10::5");
             let (mut world, mut now) = (World::default(), Time(1_700_000_000_000));
             for (kind, number, wait) in steps {
@@ -453,19 +453,19 @@ mod tests {
                 let held = world.users.iter().find(|(_, (user, until))| *user == who && *until > now);
                 let held = held.map(|(address, _)| *address);
                 match (kind, held) {
-                    (0..=2, _) => world.bind(&mut table, &subnet, who, now),
+                    (0..=2, _) => world.bind(&mut state, &subnet, who, now),
                     (3, Some(address)) => {
-                        world.act(&mut table, who, now, Lease6Action::Release { address });
+                        world.act(&mut state, who, now, Lease6Action::Release { address });
                         world.users.remove(&address);
                     }
                     (4, Some(address)) => {
-                        world.act(&mut table, who, now, Lease6Action::Decline { address });
+                        world.act(&mut state, who, now, Lease6Action::Decline { address });
                         world.users.remove(&address);
                     }
-                    _ => table.lasting.leases6 = Leases6::restore(world.disk.values().cloned()),
+                    _ => state.lasting.leases6 = Leases6::restore(world.disk.values().cloned()),
                 }
                 for (address, (user, until)) in &world.users {
-                    assert!(*until <= now || table.has6(*user, *address), "{address} of {user} was forgotten");
+                    assert!(*until <= now || state.has6(*user, *address), "{address} of {user} was forgotten");
                 }
             }
         }

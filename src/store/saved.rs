@@ -228,11 +228,11 @@ impl Saved {
             ),
             tokens: self.tokens.iter().map(|token| (token.name.clone(), token.clone())).collect(),
         };
-        let mut table = State::restored(server, lasting).with_pace(self.pace);
+        let mut state = State::restored(server, lasting).with_pace(self.pace);
         if self.restored {
-            table.begin_restored();
+            state.begin_restored();
         }
-        table
+        state
     }
 
     /// A state whose serial was never raised has adopted nothing: it is new.

@@ -56,31 +56,31 @@ struct Case {
 
 fn any(_: &Answer, _: &Destination) {}
 
-fn table(before: Before) -> State {
+fn state(before: Before) -> State {
     let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.109"]);
     let far = subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.109"]);
-    let mut table = Lab::new(vec![lab, far])
+    let mut state = Lab::new(vec![lab, far])
         .machine("m", &[FIXED])
         .deployment("m", "lab", Some("10.0.10.21"))
-        .table(SERVER);
+        .state(SERVER);
     if let Leased = before {
         for (who, address) in [(ONE, "10.0.10.100"), (TWO, "10.0.10.101")] {
             for message in [
                 Message::discover(mac(who)).wants(address),
                 Message::request(mac(who)).wants(address).server(SERVER),
             ] {
-                let decision = settle(&mut table, &link(SERVER, "10.0.10.0/24"), NOW, &message.bytes());
+                let decision = settle(&mut state, &link(SERVER, "10.0.10.0/24"), NOW, &message.bytes());
                 assert!(matches!(decision, Decision::Reply { .. }), "{decision:?}");
             }
         }
     }
-    table
+    state
 }
 
 fn play(cases: Vec<Case>) {
     for Case { what, before, by, message, then, also } in cases {
-        let mut table = table(before);
-        let stored = table.leases().iter().count();
+        let mut state = state(before);
+        let stored = state.leases().iter().count();
         let link = match by {
             Broadcast => link(SERVER, "10.0.10.0/24"),
             From(source) => Link {
@@ -89,7 +89,7 @@ fn play(cases: Vec<Case>) {
                 ..link(SERVER, "10.0.10.0/24")
             },
         };
-        let (bytes, to) = match (settle(&mut table, &link, NOW, &message), &then) {
+        let (bytes, to) = match (settle(&mut state, &link, NOW, &message), &then) {
             (Decision::Reply { bytes, to, .. }, Offer(_) | Ack(_) | Nak) => (bytes, to),
             (Decision::Silence(silence), Silence(label)) => {
                 assert_eq!(silence.reason.label(), *label, "{what}: {silence}");
@@ -114,7 +114,7 @@ fn play(cases: Vec<Case>) {
         if kind == 6 {
             let allowed = |code: &u8| [53, 54, 56, 61, 82].contains(code);
             assert!(answer.options.iter().all(|(code, _)| allowed(code)), "{what}: {:?}", answer.options);
-            assert_eq!(stored, table.leases().iter().count(), "{what}: nothing is leased");
+            assert_eq!(stored, state.leases().iter().count(), "{what}: nothing is leased");
         }
         also(&answer, &to);
     }

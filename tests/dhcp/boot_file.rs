@@ -7,8 +7,8 @@ use voldemort::proto::dhcp::client::{Client, ClientKind};
 use super::lab::{Lab, mac};
 
 fn choose(kind: ClientKind, code: u16, names: &[&'static str]) -> BootFile {
-    let table = Lab::new(vec![]).loaders(names).table("10.0.0.1");
-    let mut server = (**table.server()).clone();
+    let state = Lab::new(vec![]).loaders(names).state("10.0.0.1");
+    let mut server = (**state.server()).clone();
     server.http_port = 8080;
     let client = Client { kind, arch: ClientArch::from_code(code) };
     let booter = Booter { client: &client, mac: mac("52:54:00:aa:00:01"), machine: None, deployment: None };

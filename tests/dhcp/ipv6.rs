@@ -18,7 +18,7 @@ fn ip6(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
-pub(super) fn table() -> State {
+pub(super) fn state() -> State {
     table_of("fd00:10::", "fd00:10::21")
 }
 
@@ -36,8 +36,8 @@ fn table_of(network: &str, fixed: &str) -> State {
     let mut shut = subnet("shut", "10.0.30.0/24", &[]);
     shut.ipv6 = six("fd00:30::/64", &[]);
     let lab = Lab::new(vec![lab, far, shut]).machine("m", &[FIXED]).deployment("m", "lab", None);
-    let table = lab.address6("m", fixed).table("10.0.10.1");
-    table.with_lasting(|lasting| lasting.lineage = "abc".into())
+    let state = lab.address6("m", fixed).state("10.0.10.1");
+    state.with_lasting(|lasting| lasting.lineage = "abc".into())
 }
 
 pub(super) fn link(hardware: &str) -> Link {
@@ -67,8 +67,8 @@ pub(super) fn message(kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The same to this server.
-pub(super) fn to_us(table: &State, kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
-    message(kind, &[&[o(2, &table.duid())], options].concat())
+pub(super) fn to_us(state: &State, kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
+    message(kind, &[&[o(2, &state.duid())], options].concat())
 }
 
 pub(super) const SOLICIT: u8 = 1;
@@ -80,26 +80,26 @@ pub(super) const RELEASE: u8 = 8;
 pub(super) const DECLINE: u8 = 9;
 pub(super) const INFORMATION: u8 = 11;
 
-pub(super) fn settle(table: &mut State, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
+pub(super) fn settle(state: &mut State, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
     let now = Time((1_700_000_000 + seconds) * 1000);
     for _ in 0..3 {
-        match handle(table, link, now, datagram) {
-            Decision::NeedLease(request) => drop(table.act(Verb::Lease6(request), now)),
+        match handle(state, link, now, datagram) {
+            Decision::NeedLease(request) => drop(state.act(Verb::Lease6(request), now)),
             settled => return settled,
         }
     }
     panic!("the decision does not settle");
 }
 
-pub(super) fn reply(table: &mut State, link: &Link, seconds: u64, datagram: &[u8]) -> v6::Message {
-    match settle(table, link, seconds, datagram) {
+pub(super) fn reply(state: &mut State, link: &Link, seconds: u64, datagram: &[u8]) -> v6::Message {
+    match settle(state, link, seconds, datagram) {
         Decision::Reply { bytes, .. } => v6::Message::decode(&mut Decoder::new(&bytes)).unwrap(),
         other => panic!("no answer: {other:?}"),
     }
 }
 
-pub(super) fn reason(table: &mut State, link: &Link, datagram: &[u8]) -> Reason {
-    match settle(table, link, 0, datagram) {
+pub(super) fn reason(state: &mut State, link: &Link, datagram: &[u8]) -> Reason {
+    match settle(state, link, 0, datagram) {
         Decision::Silence(silence) => silence.reason,
         other => panic!("not silent: {other:?}"),
     }
@@ -151,56 +151,56 @@ pub(super) fn status(message: &v6::Message) -> Status {
 
 #[test]
 fn four_messages_lease_an_address_and_renewing_keeps_it() {
-    let mut table = table();
+    let mut state = state();
     let link = link(ONE);
-    let offer = reply(&mut table, &link, 0, &message(SOLICIT, &[duid(1), ia(&[])]));
+    let offer = reply(&mut state, &link, 0, &message(SOLICIT, &[duid(1), ia(&[])]));
     assert_eq!((offer.msg_type(), offer.xid()), (MessageType::Advertise, [1, 2, 3]));
     assert_eq!(offer.opts().get(OptionCode::Preference), None, "strangers may take another server");
     let given = address(&offer);
     assert!(ip6("fd00:10::1000") <= ip6(&given) && ip6(&given) <= ip6("fd00:10::1fff"), "{given}");
-    assert_eq!(table.leases6().iter().count(), 0, "an ADVERTISE holds nothing");
-    let request = to_us(&table, REQUEST, &[duid(1), ia(&[&given])]);
-    let ack = reply(&mut table, &link, 1, &request);
+    assert_eq!(state.leases6().iter().count(), 0, "an ADVERTISE holds nothing");
+    let request = to_us(&state, REQUEST, &[duid(1), ia(&[&given])]);
+    let ack = reply(&mut state, &link, 1, &request);
     assert_eq!(ack.msg_type(), MessageType::Reply);
     assert_eq!(addresses(&ack), [(given.clone(), 3600)]);
     let dns = ack.opts().get(OptionCode::DomainNameServers);
     assert_eq!(dns, Some(&DhcpOption::DomainNameServers(vec![ip6(US)])));
     // The same machine under another name keeps its address; soon after without another write.
-    let other = to_us(&table, REQUEST, &[duid(9), ia(&[])]);
-    assert!(matches!(handle(&table, &link, Time(1_700_000_005_000), &other), Decision::Reply { .. }));
-    let renewal = to_us(&table, RENEW, &[duid(1), ia(&[&given, "fd00:10::5"])]);
-    let renewed = reply(&mut table, &link, 1800, &renewal);
+    let other = to_us(&state, REQUEST, &[duid(9), ia(&[])]);
+    assert!(matches!(handle(&state, &link, Time(1_700_000_005_000), &other), Decision::Reply { .. }));
+    let renewal = to_us(&state, RENEW, &[duid(1), ia(&[&given, "fd00:10::5"])]);
+    let renewed = reply(&mut state, &link, 1800, &renewal);
     assert_eq!(addresses(&renewed), [(given.clone(), 3600), ("fd00:10::5".into(), 0)]);
-    let rebound = reply(&mut table, &link, 3000, &message(REBIND, &[duid(1), ia(&[&given])]));
+    let rebound = reply(&mut state, &link, 3000, &message(REBIND, &[duid(1), ia(&[&given])]));
     assert_eq!(address(&rebound), given);
-    assert_eq!(table.leases6().mac_at(ip6(&given)), Some(mac(ONE)));
+    assert_eq!(state.leases6().mac_at(ip6(&given)), Some(mac(ONE)));
 }
 
 #[test]
 fn what_is_declined_rests_and_what_is_released_is_free() {
-    let mut table = table();
+    let mut state = state();
     let link = link(ONE);
     let rapid = message(SOLICIT, &[duid(1), ia(&[]), o(14, &[])]);
-    let ack = reply(&mut table, &link, 0, &rapid);
+    let ack = reply(&mut state, &link, 0, &rapid);
     assert_eq!(ack.msg_type(), MessageType::Reply);
     assert!(ack.opts().get(OptionCode::RapidCommit).is_some());
     let first = address(&ack);
-    let decline = to_us(&table, DECLINE, &[duid(1), ia(&[&first])]);
-    assert_eq!(status(&reply(&mut table, &link, 1, &decline)), Status::Success);
-    assert_eq!(table.leases6().at(ip6(&first)).unwrap().state, LeaseState::Declined);
-    let second = address(&reply(&mut table, &link, 2, &rapid));
+    let decline = to_us(&state, DECLINE, &[duid(1), ia(&[&first])]);
+    assert_eq!(status(&reply(&mut state, &link, 1, &decline)), Status::Success);
+    assert_eq!(state.leases6().at(ip6(&first)).unwrap().state, LeaseState::Declined);
+    let second = address(&reply(&mut state, &link, 2, &rapid));
     assert_ne!(first, second);
-    let release = to_us(&table, RELEASE, &[duid(1), ia(&[&second])]);
-    assert_eq!(status(&reply(&mut table, &link, 3, &release)), Status::Success);
-    assert_eq!(table.leases6().at(ip6(&second)).unwrap().state, LeaseState::Released);
-    let not_its = to_us(&table, RELEASE, &[duid(1), ia(&["fd00:10::77"])]);
-    let answer = reply(&mut table, &link, 4, &not_its);
+    let release = to_us(&state, RELEASE, &[duid(1), ia(&[&second])]);
+    assert_eq!(status(&reply(&mut state, &link, 3, &release)), Status::Success);
+    assert_eq!(state.leases6().at(ip6(&second)).unwrap().state, LeaseState::Released);
+    let not_its = to_us(&state, RELEASE, &[duid(1), ia(&["fd00:10::77"])]);
+    let answer = reply(&mut state, &link, 4, &not_its);
     let Some(DhcpOption::IANA(inner)) = answer.opts().get(OptionCode::IANA) else { panic!("{answer:?}") };
     let Some(DhcpOption::StatusCode(code)) = inner.opts.get(OptionCode::StatusCode) else {
         panic!("{inner:?}")
     };
     assert_eq!(code.status, Status::NoBinding);
-    assert_eq!(address(&reply(&mut table, &link, 5, &rapid)), second, "it finds its address again");
+    assert_eq!(address(&reply(&mut state, &link, 5, &rapid)), second, "it finds its address again");
 }
 
 /// Options 16, 61 and 15, as firmware sends them.
@@ -211,10 +211,10 @@ fn firmware(class: &str, arch: u16) -> Vec<u8> {
 
 #[test]
 fn each_firmware_gets_its_boot_file() {
-    let mut table = table();
+    let mut state = state();
     let link = link(FIXED);
     let mut offer =
-        |extra: Vec<u8>| reply(&mut table, &link, 0, &message(SOLICIT, &[duid(1), ia(&[]), extra]));
+        |extra: Vec<u8>| reply(&mut state, &link, 0, &message(SOLICIT, &[duid(1), ia(&[]), extra]));
     let pxe = offer(firmware("PXEClient:Arch:00007:UNDI:003000", 7));
     assert_eq!(addresses(&pxe), [("fd00:10::21".into(), 3600)]);
     assert_eq!(pxe.opts().get(OptionCode::Preference), Some(&DhcpOption::Preference(255)));
@@ -233,7 +233,7 @@ fn each_firmware_gets_its_boot_file() {
     assert_eq!(boot_file(&offer(ipxe)).as_deref(), Some(script));
     assert_eq!(boot_file(&offer(vec![])), None, "a system boots nothing");
     let stateless = [firmware("PXEClient:Arch:00007:UNDI:003010", 7), o(15, b"\0\x04iPXE")].concat();
-    let informed = reply(&mut table, &link, 0, &message(INFORMATION, &[stateless]));
+    let informed = reply(&mut state, &link, 0, &message(INFORMATION, &[stateless]));
     assert_eq!(boot_file(&informed).as_deref(), Some(script));
     assert!(addresses(&informed).is_empty());
 }
@@ -260,13 +260,13 @@ fn unrelayed<'a>(bytes: &'a [u8], id: &[u8]) -> (Vec<u8>, &'a [u8]) {
 
 #[test]
 fn answers_go_back_by_the_relays_they_came_by() {
-    let mut table = table();
+    let mut state = state();
     let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
     let near =
         relay(0, "fd00:20::1", "fe80::99", &[o(18, b"port7"), o(79, b"\0\x01\x52\x54\0\0\0\x44")], &solicit);
     let far = relay(1, "::", "fd00:20::1", &[o(18, b"up")], &near);
     let link = Link { hardware: Some(mac("02:00:00:00:00:01")), ..link(ONE) };
-    let Decision::Reply { bytes, port, events } = settle(&mut table, &link, 0, &far) else { panic!() };
+    let Decision::Reply { bytes, port, events } = settle(&mut state, &link, 0, &far) else { panic!() };
     assert_eq!((port, events[0].mac), (547, Some(mac("52:54:00:00:00:44"))));
     let (outer, inside) = unrelayed(&bytes, b"up");
     assert_eq!(outer, relay_head(1, "::", "fd00:20::1"));
@@ -277,77 +277,77 @@ fn answers_go_back_by_the_relays_they_came_by() {
     // Without option 79 the DUID identifies it, else the client's own address.
     let duid_ll = o(1, b"\0\x03\0\x01\x52\x54\0\0\0\x45");
     let by_duid = relay(0, "fd00:20::1", "fe80::99", &[], &message(SOLICIT, &[duid_ll, ia(&[])]));
-    let Decision::Reply { events, .. } = settle(&mut table, &link, 0, &by_duid) else { panic!() };
+    let Decision::Reply { events, .. } = settle(&mut state, &link, 0, &by_duid) else { panic!() };
     assert_eq!(events[0].mac, Some(mac("52:54:00:00:00:45")));
     let by_peer = relay(0, "fd00:20::1", "fe80::5054:ff:fe00:46", &[], &solicit);
-    let Decision::Reply { events, .. } = settle(&mut table, &link, 0, &by_peer) else { panic!() };
+    let Decision::Reply { events, .. } = settle(&mut state, &link, 0, &by_peer) else { panic!() };
     assert_eq!(events[0].mac, Some(mac("52:54:00:00:00:46")));
     let hidden = relay(0, "fd00:20::1", "fe80::99", &[], &solicit);
-    assert_eq!(reason(&mut table, &link, &hidden), Reason::NoHardware);
+    assert_eq!(reason(&mut state, &link, &hidden), Reason::NoHardware);
     let elsewhere = relay(0, "fd00:99::1", "fe80::5054:ff:fe00:46", &[], &solicit);
-    assert_eq!(reason(&mut table, &link, &elsewhere), Reason::UnknownNetwork(ip6("fd00:99::1")));
+    assert_eq!(reason(&mut state, &link, &elsewhere), Reason::UnknownNetwork(ip6("fd00:99::1")));
 }
 
 #[test]
 fn every_silence_has_its_reason() {
-    let mut table = table();
+    let mut state = state();
     let own = link(ONE);
     let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
     let shut = Link { server: ip6("fd00:30::1"), ..own.clone() };
-    assert!(matches!(reason(&mut table, &shut, &solicit), Reason::UnknownMachine { .. }));
+    assert!(matches!(reason(&mut state, &shut, &solicit), Reason::UnknownMachine { .. }));
     let known = Link { server: ip6("fd00:20::1"), ..link(FIXED) };
-    assert!(matches!(reason(&mut table, &known, &solicit), Reason::Elsewhere { .. }));
+    assert!(matches!(reason(&mut state, &known, &solicit), Reason::Elsewhere { .. }));
     let foreign = message(REQUEST, &[duid(1), o(2, b"\0\x04other-server-duid"), ia(&[])]);
-    assert_eq!(reason(&mut table, &own, &foreign), Reason::OtherServer);
-    assert_eq!(reason(&mut table, &own, &message(REBIND, &[duid(1), ia(&["fd00:10::5"])])), Reason::NoRecord);
-    assert_eq!(reason(&mut table, &own, &message(CONFIRM, &[duid(1), ia(&[])])), Reason::NoAddressNamed);
-    assert!(matches!(reason(&mut table, &own, &message(SOLICIT, &[ia(&[])])), Reason::Malformed(_)));
-    assert!(matches!(reason(&mut table, &own, &message(2, &[duid(1)])), Reason::Unexpected(_)));
+    assert_eq!(reason(&mut state, &own, &foreign), Reason::OtherServer);
+    assert_eq!(reason(&mut state, &own, &message(REBIND, &[duid(1), ia(&["fd00:10::5"])])), Reason::NoRecord);
+    assert_eq!(reason(&mut state, &own, &message(CONFIRM, &[duid(1), ia(&[])])), Reason::NoAddressNamed);
+    assert!(matches!(reason(&mut state, &own, &message(SOLICIT, &[ia(&[])])), Reason::Malformed(_)));
+    assert!(matches!(reason(&mut state, &own, &message(2, &[duid(1)])), Reason::Unexpected(_)));
     for mode in [Mode::Listen, Mode::Proxy] {
         let listening = Link { mode, ..own.clone() };
-        let Reason::Listening(would) = reason(&mut table, &listening, &solicit) else { panic!() };
+        let Reason::Listening(would) = reason(&mut state, &listening, &solicit) else { panic!() };
         assert!(would.starts_with("offered fd00:10::1"), "{would}");
     }
-    assert_eq!(table.leases6().iter().count(), 0);
+    assert_eq!(state.leases6().iter().count(), 0);
     let far = Link { server: ip6("fd00:20::1"), ..own };
     for card in ["52:54:00:00:01:01", "52:54:00:00:01:02"] {
         let card = Link { hardware: Some(mac(card)), ..far.clone() };
-        reply(&mut table, &card, 0, &message(SOLICIT, &[duid(1), ia(&[]), o(14, &[])]));
+        reply(&mut state, &card, 0, &message(SOLICIT, &[duid(1), ia(&[]), o(14, &[])]));
     }
-    let full = reply(&mut table, &far, 0, &solicit);
+    let full = reply(&mut state, &far, 0, &solicit);
     assert_eq!((addresses(&full), status_of_ia(&full)), (vec![], Some(Status::NoAddrsAvail)));
 }
 
 #[test]
 fn a_client_that_moved_is_told_so() {
-    let mut table = table();
+    let mut state = state();
     let own = link(ONE);
-    let here = reply(&mut table, &own, 0, &message(CONFIRM, &[duid(1), ia(&["fd00:10::1234"])]));
+    let here = reply(&mut state, &own, 0, &message(CONFIRM, &[duid(1), ia(&["fd00:10::1234"])]));
     assert_eq!(status(&here), Status::Success);
-    let moved = reply(&mut table, &own, 0, &message(CONFIRM, &[duid(1), ia(&["fd00:20::1234"])]));
+    let moved = reply(&mut state, &own, 0, &message(CONFIRM, &[duid(1), ia(&["fd00:20::1234"])]));
     assert_eq!(status(&moved), Status::NotOnLink);
 }
 
 #[test]
 fn no_message_makes_it_panic() {
-    let mut table = table();
+    let mut state = state();
     let own = link(ONE);
     let solicit = message(SOLICIT, &[duid(1), ia(&["fd00:10::1"]), firmware("PXEClient:Arch:00007", 7)]);
     let whole =
         relay(0, "fd00:10::1", "fe80::1", &[o(18, b"x"), o(79, b"\0\x01\x52\x54\0\0\0\x44")], &solicit);
     for end in 0..whole.len() {
-        settle(&mut table, &own, 0, &whole[..end]);
+        settle(&mut state, &own, 0, &whole[..end]);
         for byte in [0, 1, 0x7f, 0xff] {
             let mut broken = whole.clone();
             broken[end] = byte;
-            settle(&mut table, &own, 0, &broken);
+            settle(&mut state, &own, 0, &broken);
         }
     }
     let mut nested = solicit;
     for _ in 0..40 {
         nested = relay(0, "::", "fe80::1", &[], &nested);
     }
-    assert!(matches!(reason(&mut table, &own, &nested), Reason::Malformed(_)));
+    assert!(matches!(reason(&mut state, &own, &nested), Reason::Malformed(_)));
 }
 
 /// The DHCPv6 messages of a capture: sending card and message.
@@ -372,7 +372,7 @@ fn what_real_firmware_sent_is_answered() {
         (include_bytes!("../captures/uefi-http6.pcap"), "http://[fd77::1]/loader/snponly.efi"),
     ];
     for (file, url) in captures {
-        let mut table = table_of("fd77::", "fd00:10::21");
+        let mut state = table_of("fd77::", "fd00:10::21");
         let messages = captured(file);
         assert!(!messages.is_empty());
         let mut files = Vec::new();
@@ -382,17 +382,17 @@ fn what_real_firmware_sent_is_answered() {
             while at < datagram.len() {
                 let end = at + 4 + usize::from(u16::from_be_bytes([datagram[at + 2], datagram[at + 3]]));
                 if datagram[at..at + 2] == [0, 2] {
-                    datagram.splice(at..end, o(2, &table.duid()));
+                    datagram.splice(at..end, o(2, &state.duid()));
                     break;
                 }
                 at = end;
             }
             let hardware = voldemort::model::Mac::new(card).ok();
             let link = Link { hardware, server: ip6("fd77::1"), ..link(ONE) };
-            let answer = reply(&mut table, &link, 0, &datagram);
+            let answer = reply(&mut state, &link, 0, &datagram);
             files.extend(boot_file(&answer));
         }
         assert!(files.iter().any(|file| file == url), "{files:?}");
-        assert_eq!(table.leases6().iter().count(), 1, "firmware and iPXE are one machine");
+        assert_eq!(state.leases6().iter().count(), 1, "firmware and iPXE are one machine");
     }
 }

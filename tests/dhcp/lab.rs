@@ -134,7 +134,7 @@ impl Lab {
         self
     }
 
-    pub(crate) fn table(self, server: &str) -> State {
+    pub(crate) fn state(self, server: &str) -> State {
         let entry = || Entry { path: Path::new("/x").into(), id: Default::default(), extents: [].into() };
         let server = Server {
             address: ip(server),
@@ -161,12 +161,12 @@ pub(crate) fn link(server: &str, cidr: &str) -> Link {
 
 /// Decides as the daemon does: leases that are needed are made, then it is decided again, which must
 /// come to the answer that was drafted.
-pub(crate) fn settle(table: &mut State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+pub(crate) fn settle(state: &mut State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
     let mut drafted = None;
     for _ in 0..3 {
-        match dhcp::handle(table, link, now, datagram) {
+        match dhcp::handle(state, link, now, datagram) {
             Decision::NeedLease(request, draft) => {
-                let address = match table.act(Verb::Lease(vec![request]), now) {
+                let address = match state.act(Verb::Lease(vec![request]), now) {
                     Outcome::Leased(addresses) => addresses[0],
                     other => panic!("a lease came to {other:?}"),
                 };

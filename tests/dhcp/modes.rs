@@ -13,7 +13,7 @@ const STRANGER: &str = "52:54:00:00:00:99";
 const NOW: Time = Time(1_700_000_000_000);
 
 /// `lab` is where we are; behind relays are a network of each mode.
-fn table() -> State {
+fn state() -> State {
     let with = |name: &str, third: u8, mode: Mode| {
         let range = format!("10.0.{third}.100-10.0.{third}.109");
         let mut subnet = subnet(name, &format!("10.0.{third}.0/24"), &[&range]);
@@ -26,12 +26,12 @@ fn table() -> State {
         with("heard", 30, Mode::Listen),
         with("left", 40, Mode::Off),
     ];
-    Lab::new(lab).machine("one", &[ONE]).deployment("one", "beside", None).table("10.0.10.1")
+    Lab::new(lab).machine("one", &[ONE]).deployment("one", "beside", None).state("10.0.10.1")
 }
 
 fn ask(mode: Mode, message: Message) -> Decision {
     let link = Link { mode, ..link("10.0.10.1", "10.0.10.0/24") };
-    settle(&mut table(), &link, NOW, &message.bytes())
+    settle(&mut state(), &link, NOW, &message.bytes())
 }
 
 fn answer(decision: Decision) -> Answer {
@@ -88,7 +88,7 @@ fn the_boot_server_of_port_4011_follows_it_too() {
     };
     let ask = |address: &str| {
         let message = Message::request(mac(ONE)).pxe_uefi().ciaddr(address);
-        settle(&mut table(), &link(address), NOW, &message.bytes())
+        settle(&mut state(), &link(address), NOW, &message.bytes())
     };
     assert_eq!(answer(ask("10.0.20.7")).file(), "snponly.efi");
     assert_eq!(reason(ask("10.0.30.7")), Reason::NoRecord(ip("10.0.30.7")), "nor would a server on port 67");
@@ -99,12 +99,12 @@ fn the_boot_server_of_port_4011_follows_it_too() {
 fn dhcpv6_follows_it_too() {
     use super::ipv6::{SOLICIT, duid, ia, link, message, settle};
     for (mode, listens) in [(Mode::Proxy, true), (Mode::Listen, true), (Mode::Off, false)] {
-        let table = super::ipv6::table();
-        let mut desired = (**table.desired()).clone();
+        let state = super::ipv6::state();
+        let mut desired = (**state.desired()).clone();
         std::sync::Arc::make_mut(desired.subnets.get_mut("lab").unwrap()).mode = mode;
-        let mut table = table.with_desired(desired);
+        let mut state = state.with_desired(desired);
         let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
-        match settle(&mut table, &link(ONE), 0, &solicit) {
+        match settle(&mut state, &link(ONE), 0, &solicit) {
             dhcp6::Decision::Silence(silence) => {
                 let reported = matches!(silence.reason, dhcp6::Reason::Listening(_));
                 assert_eq!(reported, listens, "{mode}: {silence}");

@@ -24,12 +24,12 @@ fn desired(text: &str) -> Result<Desired, Vec<String>> {
     if errors.is_empty() { Ok(desired) } else { Err(errors) }
 }
 
-fn table(text: &str) -> State {
+fn state(text: &str) -> State {
     State::new(Server::stand_in(ip("10.0.10.1"))).adopt(desired(text).unwrap().into())
 }
 
-fn ask(table: &mut State, link: &Link, message: Message) -> Answer {
-    match settle(table, link, Time(1000), &message.bytes()) {
+fn ask(state: &mut State, link: &Link, message: Message) -> Answer {
+    match settle(state, link, Time(1000), &message.bytes()) {
         Decision::Reply { bytes, .. } => Answer::read(&bytes),
         other => panic!("{other:?}"),
     }
@@ -64,9 +64,9 @@ options = { routers = "10.0.10.253" }
 
 #[test]
 fn options_of_subnet_machine_profile_and_deployment_lie_over_each_other() {
-    let mut table = table(INVENTORY);
+    let mut state = state(INVENTORY);
     let asked = [1, 3, 42, 43, 26, 119, 224, 121, 249];
-    let stranger = ask(&mut table, &lab(), Message::discover(mac(STRANGER)).option(55, &asked));
+    let stranger = ask(&mut state, &lab(), Message::discover(mac(STRANGER)).option(55, &asked));
     assert_eq!(stranger.option(42), Some(&[10, 0, 10, 2, 10, 0, 10, 3][..]));
     assert_eq!(stranger.option(43), Some(&[1, 4, 192, 0, 2, 1][..]));
     assert_eq!(stranger.option(119), Some(&b"\x01a\x07example\0\x01b\0"[..]));
@@ -77,23 +77,23 @@ fn options_of_subnet_machine_profile_and_deployment_lie_over_each_other() {
     assert_eq!(stranger.option(121), Some(&routes[..]), "the default route is added (RFC 3442)");
     assert_eq!(stranger.option(249), Some(&routes[..]));
 
-    let machine = ask(&mut table, &lab(), Message::discover(mac(MACHINE)).option(55, &asked));
+    let machine = ask(&mut state, &lab(), Message::discover(mac(MACHINE)).option(55, &asked));
     assert_eq!(machine.option(42), Some(&[10, 0, 10, 4][..]), "the profile's wins over the machine's");
     assert_eq!(machine.option(26), Some(&[5, 120][..]));
     assert_eq!(machine.option(224), Some(&b"rack 1"[..]));
     assert_eq!(machine.option(3), Some(&[10, 0, 10, 253][..]));
 
-    let all = ask(&mut table, &lab(), Message::discover(mac(STRANGER)));
+    let all = ask(&mut state, &lab(), Message::discover(mac(STRANGER)));
     assert_eq!(all.option(150), Some(&[10, 0, 10, 9][..]), "no list asks for everything");
 }
 
 #[test]
 fn what_firmware_needs_wins_over_the_inventory() {
-    let mut table = table(INVENTORY);
-    let answer = ask(&mut table, &lab(), Message::discover(mac(MACHINE)).pxe_bios());
+    let mut state = state(INVENTORY);
+    let answer = ask(&mut state, &lab(), Message::discover(mac(MACHINE)).pxe_bios());
     assert_eq!(answer.option(43), Some(&[6, 1, 8, 255][..]));
     assert_eq!(answer.file(), "undionly.kpxe", "ipxe.efi is no program for a BIOS");
-    let answer = ask(&mut table, &lab(), Message::discover(mac(MACHINE)).pxe_uefi());
+    let answer = ask(&mut state, &lab(), Message::discover(mac(MACHINE)).pxe_uefi());
     assert_eq!(answer.file(), "ipxe.efi", "the boot's own program");
 }
 
@@ -121,18 +121,18 @@ fn long_values_are_split_and_joined_by_rfc_3396() {
         "[subnet.lab]\ncidr = \"10.0.10.0/24\"\ndynamic = \"10.0.10.100-10.0.10.199\"\n\
          options = {{ 224 = \"hex:{long}\" }}\n"
     );
-    let mut table = table(&text);
-    let ask = |table: &mut State, size: u16| {
+    let mut state = state(&text);
+    let ask = |state: &mut State, size: u16| {
         let message = Message::discover(mac(STRANGER)).option(57, &size.to_be_bytes());
-        match settle(table, &lab(), Time(1000), &message.bytes()) {
+        match settle(state, &lab(), Time(1000), &message.bytes()) {
             Decision::Reply { bytes, .. } => bytes,
             other => panic!("{other:?}"),
         }
     };
-    let bytes = ask(&mut table, 1500);
+    let bytes = ask(&mut state, 1500);
     let first = bytes.windows(2).position(|pair| pair == [224, 255]).expect("a first part of 255 bytes");
     assert_eq!(&bytes[first + 257..first + 259], &[224, 145]);
-    let short = ask(&mut table, 576);
+    let short = ask(&mut state, 576);
     assert!(short.len() <= 548 && !short.windows(2).any(|pair| pair == [224, 255]), "left out as a whole");
 }
 
@@ -156,14 +156,14 @@ address = "10.0.20.21"
 
 #[test]
 fn subnets_of_one_wire_are_used_one_after_the_other() {
-    let mut table = table(WIRE);
-    let fixed = ask(&mut table, &lab(), Message::discover(mac(MACHINE)));
+    let mut state = state(WIRE);
+    let fixed = ask(&mut state, &lab(), Message::discover(mac(MACHINE)));
     assert_eq!(fixed.yiaddr(), ip("10.0.20.21"));
     assert_eq!(fixed.option(1), Some(&[255, 255, 255, 0][..]));
     assert_eq!(fixed.option(3), Some(&[10, 0, 20, 254][..]));
     let mut take = |last: u8| {
         let who = mac(&format!("52:54:00:00:01:{last:02x}"));
-        ask(&mut table, &lab(), Message::discover(who)).yiaddr()
+        ask(&mut state, &lab(), Message::discover(who)).yiaddr()
     };
     let expected = ["10.0.10.100", "10.0.10.110", "10.0.20.100"].map(ip);
     assert_eq!([take(1), take(2), take(3)], expected);
@@ -173,12 +173,12 @@ fn subnets_of_one_wire_are_used_one_after_the_other() {
 
 #[test]
 fn a_machine_is_sent_to_the_address_of_ours_on_its_network() {
-    let mut table = table(WIRE);
+    let mut state = state(WIRE);
     let others = vec![("10.0.20.0/24".parse().unwrap(), ip("10.0.20.1"))];
-    let server = Server { others, ..(**table.server()).clone() };
-    table = table.with_server(server);
+    let server = Server { others, ..(**state.server()).clone() };
+    state = state.with_server(server);
     let second = link("10.0.20.1", "10.0.20.0/24");
-    let answer = ask(&mut table, &second, Message::discover(mac(MACHINE)).http_uefi());
+    let answer = ask(&mut state, &second, Message::discover(mac(MACHINE)).http_uefi());
     assert_eq!(answer.option(54), Some(&[10, 0, 20, 1][..]));
     assert_eq!(answer.file(), "http://10.0.20.1/loader/snponly.efi");
 }

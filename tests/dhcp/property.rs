@@ -11,7 +11,7 @@ use voldemort::state::{State, Verb};
 use super::lab::{Lab, ip, link, settle, subnet};
 use super::message::{Answer, Message};
 
-fn table() -> State {
+fn state() -> State {
     let subnets = vec![
         subnet("lab", "10.0.10.0/24", &["10.0.10.20-10.0.10.24"]),
         subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.103"]),
@@ -26,7 +26,7 @@ fn table() -> State {
         .deployment("auto", "lab", None)
         .deployment("twin", "lab", Some("10.0.10.50"))
         .deployment("known", "lab", Some("10.0.10.51"))
-        .table("10.0.10.1")
+        .state("10.0.10.1")
 }
 
 fn mac(number: u8) -> Mac {
@@ -103,7 +103,7 @@ proptest! {
     /// Clients remember what was acknowledged to them; no two ever hold one address.
     #[test]
     fn no_two_machines_are_given_one_address(steps in prop::collection::vec(step(), 1..80)) {
-        let mut table = table();
+        let mut state = state();
         let mut seconds = 1_700_000_000;
         let mut users: BTreeMap<Ipv4Addr, (Mac, u64)> = BTreeMap::new();
         let twins = [mac(3), mac(4)];
@@ -112,7 +112,7 @@ proptest! {
             seconds += step.wait;
             let link = Link { broadcast: !step.unicast, ..link("10.0.10.1", "10.0.10.0/24") };
             let message = step.message().bytes();
-            let decision = settle(&mut table, &link, Time(seconds * 1000), &message);
+            let decision = settle(&mut state, &link, Time(seconds * 1000), &message);
             let who = mac(step.who);
             if step.kind == 7 {
                 users.retain(|address, (user, _)| *user != who || Some(*address) != step.address);
@@ -129,7 +129,7 @@ proptest! {
                 users.retain(|_, (user, _)| *user == who || !known.contains(user));
             }
             let Decision::Reply { bytes, events, .. } = decision else { continue };
-            table.act(Verb::Observe(events.clone()), Time(seconds * 1000));
+            state.act(Verb::Observe(events.clone()), Time(seconds * 1000));
             let answer = Answer::read(&bytes);
             prop_assert!(bytes.len() <= 548);
             let Some(lease) = answer.lease() else { continue };
@@ -160,7 +160,7 @@ proptest! {
         mode in prop_oneof![Just(Mode::Server), Just(Mode::Proxy), Just(Mode::Listen)],
         boot_server in any::<bool>(),
     ) {
-        let mut table = table();
+        let mut state = state();
         let port = if boot_server { 4011 } else { 67 };
         let link = Link { mode, port, ..link("10.0.10.1", "10.0.10.0/24") };
         let mut bytes = step.message().ipxe().bytes();
@@ -171,7 +171,7 @@ proptest! {
         }
         bytes.truncate(240 + cut);
         for datagram in [&bytes, &noise] {
-            if let Decision::Reply { bytes, .. } = settle(&mut table, &link, Time(1), datagram) {
+            if let Decision::Reply { bytes, .. } = settle(&mut state, &link, Time(1), datagram) {
                 Answer::read(&bytes);
             }
         }

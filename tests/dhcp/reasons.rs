@@ -52,7 +52,7 @@ fn name(reason: &Reason) -> &'static str {
     }
 }
 
-fn table(loaders: &[&'static str]) -> State {
+fn state(loaders: &[&'static str]) -> State {
     let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.100"]);
     let lab = Lab::new(vec![lab, subnet("closed", "10.0.30.0/24", &[])]).loaders(loaders);
     lab.machine("one", &[ONE])
@@ -60,14 +60,14 @@ fn table(loaders: &[&'static str]) -> State {
         .machine("twin", &[TWIN, OTHER_TWIN])
         .deployment("one", "lab", Some("10.0.10.21"))
         .deployment("twin", "closed", Some("10.0.30.22"))
-        .table(SERVER)
+        .state(SERVER)
 }
 
 struct Seen(BTreeMap<&'static str, (&'static str, String)>);
 
 impl Seen {
-    fn send(&mut self, table: &mut State, link: &Link, message: &[u8]) {
-        match settle(table, link, Time(1_700_000_000_000), message) {
+    fn send(&mut self, state: &mut State, link: &Link, message: &[u8]) {
+        match settle(state, link, Time(1_700_000_000_000), message) {
             Decision::Silence(silence) => {
                 let report = (silence.reason.label(), silence.to_string());
                 self.0.insert(name(&silence.reason), report);
@@ -77,57 +77,57 @@ impl Seen {
     }
 }
 
-fn answered(table: &mut State, link: &Link, message: Message) {
-    let decision = settle(table, link, Time(1_700_000_000_000), &message.bytes());
+fn answered(state: &mut State, link: &Link, message: Message) {
+    let decision = settle(state, link, Time(1_700_000_000_000), &message.bytes());
     assert!(matches!(decision, Decision::Reply { .. }), "{decision:?}");
 }
 
 #[test]
 fn every_reason_happens_and_has_a_word() {
     let mut seen = Seen(BTreeMap::new());
-    let mut table = table(&["undionly.kpxe"]);
+    let mut state = state(&["undionly.kpxe"]);
     let lab = link(SERVER, "10.0.10.0/24");
     let closed = link("10.0.30.1", "10.0.30.0/24");
     let mode = |mode| Link { mode, ..lab.clone() };
     let discover = |who: &str| Message::discover(mac(who));
     let request = |who: &str| Message::request(mac(who));
     let mut send =
-        |table: &mut State, link: &Link, message: Message| seen.send(table, link, &message.bytes());
-    send(&mut table, &mode(Mode::Off), discover(ONE));
-    send(&mut table, &mode(Mode::Listen), discover(ONE));
-    send(&mut table, &mode(Mode::Proxy), discover(ONE));
-    send(&mut table, &mode(Mode::Proxy), request(ONE).pxe_bios());
-    send(&mut table, &mode(Mode::Proxy), discover(ONE).pxe_uefi());
-    send(&mut table, &mode(Mode::Proxy), discover(STRANGER).pxe_bios());
-    send(&mut table, &lab, Message::new(mac(ONE), 5));
-    send(&mut table, &lab, request(ONE).server("10.0.10.9").wants("10.0.10.21"));
-    send(&mut table, &lab, discover(ONE).relay("172.16.0.1"));
-    send(&mut table, &closed, discover(STRANGER));
-    send(&mut table, &closed, discover(BARE));
-    send(&mut table, &closed, discover(ONE));
-    answered(&mut table, &closed, discover(TWIN));
-    answered(&mut table, &closed, request(TWIN).wants("10.0.30.22").server("10.0.30.1"));
-    send(&mut table, &closed, discover(OTHER_TWIN));
-    send(&mut table, &lab, request(STRANGER).wants("10.0.10.100"));
-    send(&mut table, &lab, request(STRANGER).wants("192.168.7.7"));
-    send(&mut table, &lab, Message::new(mac(ONE), 7).ciaddr("10.0.10.21"));
-    send(&mut table, &lab, Message::new(mac(ONE), 4).wants("10.0.10.21"));
-    send(&mut table, &lab, Message::new(mac(ONE), 4));
-    send(&mut table, &lab, Message::new(mac(STRANGER), 8));
-    send(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
-    answered(&mut table, &lab, discover(STRANGER));
-    answered(&mut table, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
-    send(&mut table, &lab, discover(BARE));
-    send(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
-    answered(&mut table, &lab, discover(STRANGER));
-    answered(&mut table, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
-    let leases = table.leases().clone();
-    send(&mut table, &lab, Message::new(mac(STRANGER), 4).wants("10.0.10.100"));
-    seen.send(&mut table, &lab, b"noise");
+        |state: &mut State, link: &Link, message: Message| seen.send(state, link, &message.bytes());
+    send(&mut state, &mode(Mode::Off), discover(ONE));
+    send(&mut state, &mode(Mode::Listen), discover(ONE));
+    send(&mut state, &mode(Mode::Proxy), discover(ONE));
+    send(&mut state, &mode(Mode::Proxy), request(ONE).pxe_bios());
+    send(&mut state, &mode(Mode::Proxy), discover(ONE).pxe_uefi());
+    send(&mut state, &mode(Mode::Proxy), discover(STRANGER).pxe_bios());
+    send(&mut state, &lab, Message::new(mac(ONE), 5));
+    send(&mut state, &lab, request(ONE).server("10.0.10.9").wants("10.0.10.21"));
+    send(&mut state, &lab, discover(ONE).relay("172.16.0.1"));
+    send(&mut state, &closed, discover(STRANGER));
+    send(&mut state, &closed, discover(BARE));
+    send(&mut state, &closed, discover(ONE));
+    answered(&mut state, &closed, discover(TWIN));
+    answered(&mut state, &closed, request(TWIN).wants("10.0.30.22").server("10.0.30.1"));
+    send(&mut state, &closed, discover(OTHER_TWIN));
+    send(&mut state, &lab, request(STRANGER).wants("10.0.10.100"));
+    send(&mut state, &lab, request(STRANGER).wants("192.168.7.7"));
+    send(&mut state, &lab, Message::new(mac(ONE), 7).ciaddr("10.0.10.21"));
+    send(&mut state, &lab, Message::new(mac(ONE), 4).wants("10.0.10.21"));
+    send(&mut state, &lab, Message::new(mac(ONE), 4));
+    send(&mut state, &lab, Message::new(mac(STRANGER), 8));
+    send(&mut state, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
+    answered(&mut state, &lab, discover(STRANGER));
+    answered(&mut state, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
+    send(&mut state, &lab, discover(BARE));
+    send(&mut state, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
+    answered(&mut state, &lab, discover(STRANGER));
+    answered(&mut state, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
+    let leases = state.leases().clone();
+    send(&mut state, &lab, Message::new(mac(STRANGER), 4).wants("10.0.10.100"));
+    seen.send(&mut state, &lab, b"noise");
     // The stranger's address becomes that of a machine.
     let now =
         Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.100"])]).machine("one", &[ONE]);
-    let later = now.deployment("one", "lab", Some("10.0.10.100")).table(SERVER);
+    let later = now.deployment("one", "lab", Some("10.0.10.100")).state(SERVER);
     let mut later = later.with_lasting(|lasting| lasting.leases = leases);
     seen.send(&mut later, &lab, &discover(ONE).bytes());
     // … and then this host's.
@@ -138,7 +138,7 @@ fn every_reason_happens_and_has_a_word() {
     let mut wordy = subnet("lab", "10.0.10.0/24", &[]);
     wordy.dns = (1..=120).map(|last| [10, 0, 10, last].into()).collect();
     let wordy = Lab::new(vec![wordy]).machine("one", &[ONE]).deployment("one", "lab", Some("10.0.10.21"));
-    seen.send(&mut wordy.table(SERVER), &lab, &discover(ONE).bytes());
+    seen.send(&mut wordy.state(SERVER), &lab, &discover(ONE).bytes());
 
     let all = [
         "Off",

@@ -9,7 +9,7 @@ use voldemort::proto::dhcp6::{Decision, Link, Reason};
 use voldemort::state::State;
 
 use super::ipv6::{
-    CONFIRM, FIXED, ONE, REBIND, REQUEST, SOLICIT, duid, ia, link, message, o, settle, table, to_us,
+    CONFIRM, FIXED, ONE, REBIND, REQUEST, SOLICIT, duid, ia, link, message, o, settle, state, to_us,
 };
 use super::lab::{Lab, subnet};
 
@@ -74,7 +74,7 @@ fn changed(former: &State) -> State {
     let leased = former.leases6().iter().next().unwrap().address.to_string();
     let lab = Lab::new(vec![lab]).machine("m", &[FIXED]).deployment("m", "lab", None);
     let lab = lab.machine("bare", &["52:54:00:00:00:77"]).address6("m", &leased);
-    lab.table("10.0.10.1").with_lasting(|lasting| {
+    lab.state("10.0.10.1").with_lasting(|lasting| {
         lasting.leases6 = former.leases6().clone();
         lasting.lineage = "abc".into();
     })
@@ -83,30 +83,30 @@ fn changed(former: &State) -> State {
 #[test]
 fn every_reason_happens_and_has_a_word() {
     let mut seen = BTreeMap::new();
-    let mut send = |table: &mut State, link: &Link, datagram: &[u8]| match settle(table, link, 0, datagram) {
+    let mut send = |state: &mut State, link: &Link, datagram: &[u8]| match settle(state, link, 0, datagram) {
         Decision::Silence(silence) => {
             seen.insert(name(&silence.reason), (silence.reason.label(), silence.to_string()));
         }
         other => panic!("an answer: {other:?}"),
     };
-    let mut table = table();
+    let mut state = state();
     let own = link(ONE);
     let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
-    send(&mut table, &Link { mode: Mode::Off, ..own.clone() }, &solicit);
-    send(&mut table, &Link { mode: Mode::Listen, ..own.clone() }, &solicit);
-    send(&mut table, &own, b"noise");
-    send(&mut table, &own, &message(7, &[duid(1), ia(&[])]));
-    send(&mut table, &own, &message(REQUEST, &[duid(1), o(2, b"\0\x04another"), ia(&[])]));
-    send(&mut table, &Link { unicast: true, ..own.clone() }, &solicit);
-    send(&mut table, &Link { hardware: None, ..own.clone() }, &solicit);
-    send(&mut table, &at("fd00:99::1", ONE), &solicit);
-    send(&mut table, &at("fd00:30::1", ONE), &solicit);
-    send(&mut table, &at("fd00:20::1", FIXED), &solicit);
-    send(&mut table, &own, &message(REBIND, &[duid(1), ia(&["fd00:10::1234"])]));
-    send(&mut table, &own, &message(CONFIRM, &[duid(1), ia(&[])]));
-    let asked = to_us(&table, REQUEST, &[duid(1), ia(&[])]);
-    assert!(matches!(settle(&mut table, &own, 0, &asked), Decision::Reply { .. }));
-    let mut later = changed(&table);
+    send(&mut state, &Link { mode: Mode::Off, ..own.clone() }, &solicit);
+    send(&mut state, &Link { mode: Mode::Listen, ..own.clone() }, &solicit);
+    send(&mut state, &own, b"noise");
+    send(&mut state, &own, &message(7, &[duid(1), ia(&[])]));
+    send(&mut state, &own, &message(REQUEST, &[duid(1), o(2, b"\0\x04another"), ia(&[])]));
+    send(&mut state, &Link { unicast: true, ..own.clone() }, &solicit);
+    send(&mut state, &Link { hardware: None, ..own.clone() }, &solicit);
+    send(&mut state, &at("fd00:99::1", ONE), &solicit);
+    send(&mut state, &at("fd00:30::1", ONE), &solicit);
+    send(&mut state, &at("fd00:20::1", FIXED), &solicit);
+    send(&mut state, &own, &message(REBIND, &[duid(1), ia(&["fd00:10::1234"])]));
+    send(&mut state, &own, &message(CONFIRM, &[duid(1), ia(&[])]));
+    let asked = to_us(&state, REQUEST, &[duid(1), ia(&[])]);
+    assert!(matches!(settle(&mut state, &own, 0, &asked), Decision::Reply { .. }));
+    let mut later = changed(&state);
     send(&mut later, &link("52:54:00:00:00:77"), &solicit);
     later = later.with_lasting(|lasting| lasting.leases6 = Default::default());
     send(&mut later, &link(FIXED), &solicit);

@@ -18,7 +18,7 @@ fn transcript(name: &str, mode: Mode) -> String {
     let file = Path::new("tests/captures").join(format!("{name}.pcap"));
     let lab = Lab::new(vec![subnet("lab", "10.77.0.0/24", &["10.77.0.100-10.77.0.199"])]);
     let lab = lab.machine("web-1", &["52:54:00:77:00:01"]);
-    let mut table = lab.deployment("web-1", "lab", Some("10.77.0.130")).table("10.77.0.1");
+    let mut state = lab.deployment("web-1", "lab", Some("10.77.0.130")).state("10.77.0.1");
     let mut text = format!("{name}, mode {mode}\n");
     for datagram in pcap::read(&std::fs::read(file).unwrap()) {
         let port = datagram.destination.port();
@@ -37,7 +37,7 @@ fn transcript(name: &str, mode: Mode) -> String {
             "\n{seconds:.3} {} > port {port}: {:?} {} {class:?}",
             datagram.source, asked.kind, asked.mac
         );
-        match settle(&mut table, &link, now, &datagram.payload) {
+        match settle(&mut state, &link, now, &datagram.payload) {
             Decision::Reply { bytes, to, events } => {
                 let _ = writeln!(text, "  {} to {to}", events[0].stage);
                 for event in &events {

@@ -59,10 +59,10 @@ fn every_route_by_ipv6_is_walked_to_its_end() {
     assert!(problems.is_empty(), "{problems:?}");
     for name in ["web-1", "web-2"] {
         let deployment = &loaded.desired.deployments[name];
-        let table = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
+        let state = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
         let routes = Route::of(deployment);
         assert_eq!(routes, Route::IPV6, "{name}");
-        for walk in walk::simulate_all(&table, deployment, &routes, Time(0)) {
+        for walk in walk::simulate_all(&state, deployment, &routes, Time(0)) {
             assert_eq!(walk.end, End::Installed, "{name}, {}", walk.route);
         }
     }
@@ -72,14 +72,14 @@ fn every_route_by_ipv6_is_walked_to_its_end() {
 fn variables_are_those_of_ipv6() {
     let loaded = inventory(SITE);
     let deployment = &loaded.desired.deployments["web-1"];
-    let table = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
+    let state = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
     let mac = "52:54:00:aa:00:01".parse().unwrap();
-    let asker = walk::served::asker(&table, deployment, mac);
-    let script = voldemort::proto::tree::boot_script(&table, &asker, Form::Ipxe, mac, deployment).unwrap();
+    let asker = walk::served::asker(&state, deployment, mac);
+    let script = voldemort::proto::tree::boot_script(&state, &asker, Form::Ipxe, mac, deployment).unwrap();
     for part in ["ip=fd00:20::21/64 ", "at=http://[fd00:20::53] ", "mask= ", "dns=fd00:20::53"] {
         assert!(script.contains(part), "{part}: {script}");
     }
-    let served = walk::served::served(&table, deployment, Time(0));
+    let served = walk::served::served(&state, deployment, Time(0));
     let (_, dhcp) = &served[0];
     assert!(dhcp.starts_with("address fd00:20::21\nboot file tftp://[fd00:20::53]/"), "{dhcp}");
 }
@@ -89,8 +89,8 @@ fn variables_are_those_of_ipv6() {
 fn plans_tell_what_changes() {
     let before = inventory(SITE);
     let empty = voldemort::state::State::new(voldemort::state::Server::stand_in([10, 0, 0, 1].into()));
-    let table = empty.adopt(before.desired.clone());
-    let plan = |desired: &Arc<Desired>| voldemort::plan::diff(desired, &table).changes;
+    let state = empty.adopt(before.desired.clone());
+    let plan = |desired: &Arc<Desired>| voldemort::plan::diff(desired, &state).changes;
     assert_eq!(plan(&before.desired).len(), 0);
     let moved = inventory(&SITE.replace("fd00:20:", "fd00:21:"));
     let changes = plan(&moved.desired);

@@ -82,30 +82,30 @@ fn really_else(text: &str) -> String {
 
 /// One host: every revision after the one before, and what machines do between them.
 struct Site {
-    table: State,
+    state: State,
 }
 
 impl Site {
     fn new(text: &str) -> Site {
-        Site { table: State::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(text)) }
+        Site { state: State::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(text)) }
     }
 
     /// Adopts it; the rows of its plan about deployments.
     fn adopt(&mut self, text: &str) -> Vec<Change> {
         let next = desired(text);
-        let plan = diff(&next, &self.table);
-        self.table = self.table.adopt(next);
+        let plan = diff(&next, &self.state);
+        self.state = self.state.adopt(next);
         plan.changes.into_iter().filter(|change| change.kind == "deployment").collect()
     }
 
     /// The daemon is started anew, and the revision can't be loaded any more.
     fn restart(&mut self) {
-        let lasting = self.table.lasting().clone();
-        self.table = State::restored(Server::stand_in("10.0.0.1".parse().unwrap()), lasting);
+        let lasting = self.state.lasting().clone();
+        self.state = State::restored(Server::stand_in("10.0.0.1".parse().unwrap()), lasting);
     }
 
     fn duty(&self, name: &str) -> Duty {
-        self.table.duty(&self.table.desired().deployments[name])
+        self.state.duty(&self.state.desired().deployments[name])
     }
 
     fn boots_disk(&self, name: &str) -> String {
@@ -120,9 +120,9 @@ impl Site {
     }
 
     fn step(&mut self, name: &str, step: PermitStep) {
-        let redeploy = self.table.desired().deployments[name].redeploy;
+        let redeploy = self.state.desired().deployments[name].redeploy;
         let permit = Permit { deployment: name.parse().unwrap(), redeploy, epoch: None, step };
-        self.table = self.table.after(Verb::Permit(permit.clone()), Time(1)).unwrap();
+        self.state = self.state.after(Verb::Permit(permit.clone()), Time(1)).unwrap();
     }
 
     /// To the end.
@@ -130,29 +130,29 @@ impl Site {
         self.installs(name);
         self.step(name, PermitStep::Start);
         self.step(name, PermitStep::Spend);
-        let redeploy = self.table.desired().deployments[name].redeploy;
+        let redeploy = self.state.desired().deployments[name].redeploy;
         let outcome = Outcome::Completed;
         let deployment = name.parse().unwrap();
         let report = Report { deployment, redeploy, epoch: None, outcome, note: String::new() };
-        self.table = self.table.after(Verb::Report(report.clone()), Time(2)).unwrap();
+        self.state = self.state.after(Verb::Report(report.clone()), Time(2)).unwrap();
         assert_eq!(self.boots_disk(name), "installed");
     }
 
     fn stage(&self, name: &str) -> InstallStage {
-        self.table.install_of(&name.parse().unwrap()).unwrap().stage
+        self.state.install_of(&name.parse().unwrap()).unwrap().stage
     }
 
     /// The folder of an installation's URLs.
     fn url(&self, name: &str, purpose: Purpose) -> String {
         let kind = if purpose == Purpose::Hooks { "hooks" } else { "answers" };
-        format!("{kind}/{name}/{}", self.table.token(purpose, &self.table.desired().deployments[name]))
+        format!("{kind}/{name}/{}", self.state.token(purpose, &self.state.desired().deployments[name]))
     }
 
     fn get(&mut self, path: &str) -> Answer {
         let asker = Asker::new([10, 0, 1, 1], None, Transport::Http);
-        let answer = tree::open(&self.table, &asker, Method::Get, path, "");
+        let answer = tree::open(&self.state, &asker, Method::Get, path, "");
         if let Answer::Report(report, _) = &answer {
-            self.table = self.table.after(Verb::Report(report.clone()), Time(3)).unwrap();
+            self.state = self.state.after(Verb::Report(report.clone()), Time(3)).unwrap();
         }
         answer
     }
@@ -248,7 +248,7 @@ fn a_rename_before_anything_was_destroyed_goes_on() {
     assert_eq!(site.duty("db01"), Duty::Install { permit: false });
     let Answer::Permit(permit) = site.get(&format!("{answers}/preseed.cfg")) else { panic!() };
     assert_eq!((permit.deployment.as_str(), permit.step), ("db01", PermitStep::Spend));
-    site.table = site.table.after(Verb::Permit(permit.clone()), Time(1)).unwrap();
+    site.state = site.state.after(Verb::Permit(permit.clone()), Time(1)).unwrap();
     assert_eq!(site.stage("db01"), InstallStage::Spent);
 }
 
@@ -417,7 +417,7 @@ fn selectors_choose_and_never_unchoose() {
     let machines = machine("m1", 1) + &machine("m2", 2);
     let mut site = Site::new(&(machines.clone() + &pinned("a", "m2", 0)));
     site.install("a");
-    let on = |site: &Site, name: &str| site.table.assignments()[name].to_string();
+    let on = |site: &Site, name: &str| site.state.assignments()[name].to_string();
     // Pinned, then chosen: it keeps its machine.
     none_is_wiped(&site.adopt(&(machines.clone() + &chosen("a", "small", 0))));
     assert_eq!(on(&site, "a"), "m2");
@@ -450,8 +450,8 @@ fn the_next_revision_is_judged_by_what_was_stored() {
     };
     let holds = |site: &Site, text: &str| {
         let next = desired(text);
-        let plan = diff(&next, &site.table);
-        let holds = hold(&plan, &next, &site.table, &Default::default());
+        let plan = diff(&next, &site.state);
+        let holds = hold(&plan, &next, &site.state, &Default::default());
         (plan, holds.into_iter().map(|hold| hold.reason).collect::<Vec<_>>().join("; "))
     };
     assert_eq!(holds(&site(), &text).1, "");
@@ -480,9 +480,9 @@ fn names_are_found_by_their_installations() {
     site.install("db1");
     site.adopt(&inline("db01", 1, 0));
     let name = |text: &str| -> Name { text.parse().unwrap() };
-    assert_eq!(site.table.used_number(&name("db01")), Some(0));
-    assert_eq!(site.table.used_number(&name("db1")), None);
-    assert_eq!(site.table.installs().named(&name("db1")).count(), 1);
+    assert_eq!(site.state.used_number(&name("db01")), Some(0));
+    assert_eq!(site.state.used_number(&name("db1")), None);
+    assert_eq!(site.state.installs().named(&name("db1")).count(), 1);
 }
 
 /// A revision is judged beside the keeper: meanwhile a machine may begin its installation.
@@ -490,23 +490,23 @@ fn names_are_found_by_their_installations() {
 fn what_machines_did_since_a_revision_was_judged_is_kept_or_judged_again() {
     let site = Site::new(&(inline("web", 1, 1) + &inline("db", 2, 1)));
     let judged = |text: String| {
-        let secrets = site.table.secrets().clone();
-        Verb::Adopt(Box::new(Adoption::new(&site.table, desired(&text), secrets)))
+        let secrets = site.state.secrets().clone();
+        Verb::Adopt(Box::new(Adoption::new(&site.state, desired(&text), secrets)))
     };
     let concerns_web = judged(inline("web", 1, 2) + &inline("db", 2, 1));
     let concerns_db = judged(inline("web", 1, 1) + &inline("db", 2, 2));
-    let mut since = Site { table: site.table.clone() };
+    let mut since = Site { state: site.state.clone() };
     since.step("web", PermitStep::Start);
-    let mut table = since.table.clone();
-    assert_eq!(table.act(concerns_web, Time(3)), command::Outcome::Moved);
+    let mut state = since.state.clone();
+    assert_eq!(state.act(concerns_web, Time(3)), command::Outcome::Moved);
     assert!(
-        table.installs() == since.table.installs() && Arc::ptr_eq(table.desired(), since.table.desired())
+        state.installs() == since.state.installs() && Arc::ptr_eq(state.desired(), since.state.desired())
     );
-    assert_eq!(table.act(concerns_db.clone(), Time(3)), command::Outcome::Done);
-    assert_eq!(Site { table: table.clone() }.stage("web"), InstallStage::Started);
-    assert_eq!(table.desired().deployments["db"].redeploy, 2);
+    assert_eq!(state.act(concerns_db.clone(), Time(3)), command::Outcome::Done);
+    assert_eq!(Site { state: state.clone() }.stage("web"), InstallStage::Started);
+    assert_eq!(state.desired().deployments["db"].redeploy, 2);
     // It was judged over what was desired before.
-    assert_eq!(table.act(concerns_db, Time(4)), command::Outcome::Moved);
+    assert_eq!(state.act(concerns_db, Time(4)), command::Outcome::Moved);
 }
 
 /// Machines from `from` to `to`, each with a deployment that asks for this number.
@@ -517,7 +517,7 @@ fn fleet(from: u8, to: u8, redeploy: u64) -> String {
 /// What speaks against a revision with these rules, as the daemon judges it.
 fn held(site: &Site, safety: &str, text: &str, consent: &Consent) -> Vec<Hold> {
     let next = desired_with(safety, text);
-    hold(&diff(&next, &site.table), &next, &site.table, consent)
+    hold(&diff(&next, &site.state), &next, &site.state, consent)
 }
 
 #[test]
@@ -526,7 +526,7 @@ fn a_revision_that_loosens_its_thresholds_can_not_use_that_at_once() {
     let loose = "max-remove = '100%'\nallow-empty = true\n";
     let mut site = Site::new(&fleet(1, 10, 0));
     // The first revision of a source brings its own.
-    let new = Site { table: State::new(Server::stand_in("10.0.0.1".parse().unwrap())) };
+    let new = Site { state: State::new(Server::stand_in("10.0.0.1".parse().unwrap())) };
     assert_eq!(held(&new, "max-reinstall = 0", &fleet(1, 10, 0), &usual), []);
     for (text, reason) in [
         (fleet(1, 6, 0), "removes 4 of 10 deployments; max-remove is 30% in what is served"),
@@ -545,7 +545,7 @@ fn a_revision_that_loosens_its_thresholds_can_not_use_that_at_once() {
     assert!(holds[0].reason.ends_with("max-remove is 10%"), "{holds:?}");
     // The loosening alone passes, also over a restart after which the revision can't be loaded.
     assert_eq!(held(&site, loose, &fleet(1, 10, 0), &usual), []);
-    site.table = site.table.adopt(desired_with(loose, &fleet(1, 10, 0)));
+    site.state = site.state.adopt(desired_with(loose, &fleet(1, 10, 0)));
     site.restart();
     assert_eq!(held(&site, loose, &fleet(1, 6, 0), &usual), []);
     assert_eq!(held(&site, loose, "", &usual), []);
@@ -555,7 +555,7 @@ fn a_revision_that_loosens_its_thresholds_can_not_use_that_at_once() {
 fn reinstallations_are_limited_by_what_is_served_too() {
     let usual = Consent::default();
     let mut site = Site::new("");
-    site.table = site.table.adopt(desired_with("max-reinstall = 1", &fleet(1, 3, 0)));
+    site.state = site.state.adopt(desired_with("max-reinstall = 1", &fleet(1, 3, 0)));
     (1..=3).for_each(|number| site.install(&format!("m{number}")));
     let raised = fleet(1, 3, 1);
     for safety in ["max-reinstall = 3", ""] {
@@ -569,7 +569,7 @@ fn reinstallations_are_limited_by_what_is_served_too() {
     }
     site.restart();
     assert_eq!(held(&site, "", &fleet(1, 3, 0), &usual), [], "nothing is reinstalled");
-    site.table = site.table.adopt(desired_with("", &fleet(1, 3, 0)));
+    site.state = site.state.adopt(desired_with("", &fleet(1, 3, 0)));
     assert_eq!(held(&site, "", &raised, &usual), []);
 }
 
@@ -602,7 +602,7 @@ fn a_machine_whose_network_card_was_changed_is_followed_by_its_other_marks() {
     let mut site = Site::new(&(board("m1", 1, 1) + &pinned("a", "m1", 0)));
     site.install("a");
     site.adopt(&(board("m1", 1, 2) + &machine("m2", 1) + &pinned("a", "m1", 0)));
-    assert_eq!(site.table.installs().on(&"m2".parse().unwrap()).len(), 1);
+    assert_eq!(site.state.installs().on(&"m2".parse().unwrap()).len(), 1);
     // A board that is protected is not taken by another name.
     let db = |text: String| text + "protect = true\n" + &pinned("db", "m1", 0);
     let mut site = Site::new(&db(board("m1", 1, 1)));
@@ -617,20 +617,20 @@ fn a_machine_whose_network_card_was_changed_is_followed_by_its_other_marks() {
 fn a_late_word_of_an_earlier_tenancy_changes_nothing() {
     let machines = machine("m1", 1) + &machine("m2", 2);
     let mut site = Site::new(&(machines.clone() + &pinned("web", "m1", 1)));
-    let epoch = |site: &Site, name: &str| site.table.epoch_of(&name.parse().unwrap());
-    let deployment = |site: &Site| site.table.desired().deployments["web"].clone();
+    let epoch = |site: &Site, name: &str| site.state.epoch_of(&name.parse().unwrap());
+    let deployment = |site: &Site| site.state.desired().deployments["web"].clone();
     // The script of m1 is asked for; before that is stored, the deployment goes to m2 and is begun there.
-    let start = Permit::new(&site.table, &deployment(&site), PermitStep::Start);
+    let start = Permit::new(&site.state, &deployment(&site), PermitStep::Start);
     site.step("web", PermitStep::Start);
-    let spend = Permit::new(&site.table, &deployment(&site), PermitStep::Spend);
+    let spend = Permit::new(&site.state, &deployment(&site), PermitStep::Spend);
     let (first, url) = (epoch(&site, "web").unwrap(), site.url("web", Purpose::Hooks));
-    assert_eq!(site.table.install_of(&"web".parse().unwrap()).unwrap().epoch, first);
+    assert_eq!(site.state.install_of(&"web".parse().unwrap()).unwrap().epoch, first);
     site.adopt(&(machines.clone() + &pinned("web", "m2", 1)));
     assert!(epoch(&site, "web").unwrap() > first);
-    assert!(site.table.after(Verb::Permit(start), Time(4)).is_err());
+    assert!(site.state.after(Verb::Permit(start), Time(4)).is_err());
     site.step("web", PermitStep::Start);
     assert!(
-        site.table.after(Verb::Permit(spend), Time(4)).is_err(),
+        site.state.after(Verb::Permit(spend), Time(4)).is_err(),
         "m1 must not use up the permission of m2"
     );
     assert_eq!(site.stage("web"), InstallStage::Started);
@@ -638,11 +638,11 @@ fn a_late_word_of_an_earlier_tenancy_changes_nothing() {
     site.adopt(&(machines.clone() + &pinned("web", "m2", 1) + &pinned("db", "m1", 1)));
     let asker = Asker::new([10, 0, 1, 1], None, Transport::Http);
     let Answer::Report(report, _) =
-        tree::open(&site.table, &asker, Method::Get, &format!("{url}/completed"), "")
+        tree::open(&site.state, &asker, Method::Get, &format!("{url}/completed"), "")
     else {
         panic!("the URL is known")
     };
-    let why = site.table.after(Verb::Report(report), Time(5)).unwrap_err();
+    let why = site.state.after(Verb::Report(report), Time(5)).unwrap_err();
     assert!(why.contains(&format!("epoch {first}")) && why.contains("nothing was changed"), "{why}");
     site.installs("db");
 }
@@ -656,16 +656,16 @@ fn a_report_of_a_number_that_was_raised_meanwhile_changes_nothing() {
     let url = site.url("web", Purpose::Hooks);
     site.step("web", PermitStep::Spend);
     let window = |redeploy| desired_with("max-in-flight = 1\n", &inline("web", 1, redeploy));
-    site.table = site.table.adopt(window(2));
-    let waves = site.table.waves();
+    site.state = site.state.adopt(window(2));
+    let waves = site.state.waves();
     let asker = Asker::new([10, 0, 1, 1], None, Transport::Http);
     let Answer::Report(report, _) =
-        tree::open(&site.table, &asker, Method::Get, &format!("{url}/failed"), "")
+        tree::open(&site.state, &asker, Method::Get, &format!("{url}/failed"), "")
     else {
         panic!("the URL is known")
     };
-    assert!(site.table.after(Verb::Report(report), Time(5)).is_err());
-    assert_eq!((site.table.waves(), site.stage("web")), (waves, InstallStage::Spent));
+    assert!(site.state.after(Verb::Report(report), Time(5)).is_err());
+    assert_eq!((site.state.waves(), site.stage("web")), (waves, InstallStage::Spent));
     site.installs("web");
 }
 
@@ -673,7 +673,7 @@ fn a_report_of_a_number_that_was_raised_meanwhile_changes_nothing() {
 #[test]
 fn what_gives_no_permission_carries_the_epoch_along() {
     let mut site = Site::new(&inline("web", 1, 2));
-    let epoch = |site: &Site, name: &str| site.table.epoch_of(&name.parse().unwrap()).unwrap();
+    let epoch = |site: &Site, name: &str| site.state.epoch_of(&name.parse().unwrap()).unwrap();
     let first = epoch(&site, "web");
     site.adopt(&inline("web", 1, 1));
     site.adopt(&inline("web", 1, 2));

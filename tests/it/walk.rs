@@ -67,8 +67,8 @@ fn write(root: &Path, path: &str, text: &str) {
 
 fn walks(loaded: &Loaded, name: &str) -> Vec<SimulatedBoot> {
     let deployment = &loaded.desired.deployments[name];
-    let table = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
-    walk::simulate_all(&table, deployment, &Route::of(deployment), Time(0))
+    let state = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
+    walk::simulate_all(&state, deployment, &Route::of(deployment), Time(0))
 }
 
 fn names(walk: &SimulatedBoot) -> Vec<&str> {
@@ -169,9 +169,9 @@ fn together_as_alone(site: &str, names: &[&str]) {
     let loaded = inventory(site);
     for name in names.iter().copied() {
         let deployment = &loaded.desired.deployments[name];
-        let table = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
+        let state = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
         for together in walks(&loaded, name) {
-            let alone = walk::simulate(&table, deployment, together.route, Time(0));
+            let alone = walk::simulate(&state, deployment, together.route, Time(0));
             assert_eq!(together, alone, "{name} by {}", together.route);
         }
     }

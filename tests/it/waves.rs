@@ -50,37 +50,37 @@ fn desired(redeploy: u64, safety: &str) -> Arc<Desired> {
     loaded.desired
 }
 
-fn install(table: &State, name: &Name, redeploy: u64) -> State {
-    let step = |table: &State, step| {
-        table
+fn install(state: &State, name: &Name, redeploy: u64) -> State {
+    let step = |state: &State, step| {
+        state
             .after(Verb::Permit(Permit { deployment: name.clone(), redeploy, epoch: None, step }), Time(0))
             .unwrap()
     };
-    let table = step(&step(table, PermitStep::Start), PermitStep::Spend);
-    report(&table, name, redeploy, Outcome::Completed)
+    let state = step(&step(state, PermitStep::Start), PermitStep::Spend);
+    report(&state, name, redeploy, Outcome::Completed)
 }
 
-fn reboot(table: &State, name: &Name) -> State {
-    let epoch = table.install_of(name).unwrap().epoch;
-    table.after(Verb::Reboot { deployment: name.clone(), epoch, at: Time(0) }, Time(0)).unwrap()
+fn reboot(state: &State, name: &Name) -> State {
+    let epoch = state.install_of(name).unwrap().epoch;
+    state.after(Verb::Reboot { deployment: name.clone(), epoch, at: Time(0) }, Time(0)).unwrap()
 }
 
-fn report(table: &State, name: &Name, redeploy: u64, outcome: Outcome) -> State {
+fn report(state: &State, name: &Name, redeploy: u64, outcome: Outcome) -> State {
     let report = Report { deployment: name.clone(), redeploy, epoch: None, outcome, note: String::new() };
-    table.after(Verb::Report(report.clone()), Time(0)).unwrap()
+    state.after(Verb::Report(report.clone()), Time(0)).unwrap()
 }
 
 /// Everything installed at number 1, then number 2 asked for under `safety`.
 fn raised(safety: &str) -> State {
-    let mut table = State::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(1, ""));
+    let mut state = State::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(1, ""));
     for name in desired(1, "").deployments.keys() {
-        table = install(&table, name, 1);
+        state = install(&state, name, 1);
     }
     let next = desired(2, safety);
-    let plan = diff(&next, &table);
+    let plan = diff(&next, &state);
     let wiped = plan.changes.iter().filter(|change| change.impact == Impact::Wipe).count();
     assert_eq!(wiped, MACHINES as usize, "a plan shows all of them, whatever the pace");
-    table.adopt(next)
+    state.adopt(next)
 }
 
 /// A generator of numbers that are the same in every run.
@@ -94,34 +94,34 @@ impl Dice {
 }
 
 /// Machines that were given permission for number 2 and are not installed.
-fn in_flight(table: &State) -> usize {
+fn in_flight(state: &State) -> usize {
     let flies = |install: &&voldemort::state::Install| {
         install.redeploy == 2 && install.stage != InstallStage::Installed
     };
-    table.installs().iter().filter(flies).count()
+    state.installs().iter().filter(flies).count()
 }
 
 /// One machine does what a machine may do next.
-fn step(table: &State, name: &Name, dice: &mut Dice, fail: bool) -> State {
-    let deployment = &table.desired().deployments[name];
-    let install = table.install_of(name).unwrap();
+fn step(state: &State, name: &Name, dice: &mut Dice, fail: bool) -> State {
+    let deployment = &state.desired().deployments[name];
+    let install = state.install_of(name).unwrap();
     let (stage, current) = (install.stage, install.redeploy == 2);
-    match (table.duty(deployment), stage) {
+    match (state.duty(deployment), stage) {
         // The question is asked of an old snapshot now and then: the keeper looks again.
         (Duty::Install { .. }, _) => {
             let permit = |step| Permit { deployment: name.clone(), redeploy: 2, epoch: None, step };
-            let table = table.after(Verb::Permit(permit(PermitStep::Start)), Time(0)).unwrap();
+            let state = state.after(Verb::Permit(permit(PermitStep::Start)), Time(0)).unwrap();
             match dice.roll(2) {
-                0 => table.after(Verb::Permit(permit(PermitStep::Spend)), Time(0)).unwrap_or(table),
-                _ => table,
+                0 => state.after(Verb::Permit(permit(PermitStep::Spend)), Time(0)).unwrap_or(state),
+                _ => state,
             }
         }
         (_, InstallStage::Spent) if current => match (fail, dice.roll(3)) {
-            (true, 0) => report(table, name, 2, Outcome::Failed),
-            (true, _) => reboot(table, name),
-            (false, _) => report(table, name, 2, Outcome::Completed),
+            (true, 0) => report(state, name, 2, Outcome::Failed),
+            (true, _) => reboot(state, name),
+            (false, _) => report(state, name, 2, Outcome::Completed),
         },
-        _ => table.clone(),
+        _ => state.clone(),
     }
 }
 
@@ -129,9 +129,9 @@ fn step(table: &State, name: &Name, dice: &mut Dice, fail: bool) -> State {
 fn never_more_than_the_limit_and_all_in_the_end() {
     for seed in 0..50 {
         let mut dice = Dice(seed);
-        let mut table = raised(&format!("max-in-flight = {LIMIT}"));
-        let names: Vec<Name> = table.desired().deployments.keys().cloned().collect();
-        let mut old = table.clone();
+        let mut state = raised(&format!("max-in-flight = {LIMIT}"));
+        let names: Vec<Name> = state.desired().deployments.keys().cloned().collect();
+        let mut old = state.clone();
         for turn in 0..2000 {
             let name = &names[dice.roll(names.len())];
             // A race: an older state gave this permission.
@@ -140,38 +140,38 @@ fn never_more_than_the_limit_and_all_in_the_end() {
             {
                 let permit =
                     Permit { deployment: name.clone(), redeploy: 2, epoch: None, step: PermitStep::Start };
-                table = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
+                state = state.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
             }
-            table = step(&table, name, &mut dice, false);
-            assert!(in_flight(&table) <= LIMIT, "seed {seed}, turn {turn}");
+            state = step(&state, name, &mut dice, false);
+            assert!(in_flight(&state) <= LIMIT, "seed {seed}, turn {turn}");
             if dice.roll(5) == 0 {
                 // A restart of the daemon, or another revision of the same content.
-                table = table.adopt(table.desired().clone());
+                state = state.adopt(state.desired().clone());
             }
             if dice.roll(3) == 0 {
-                old = table.clone();
+                old = state.clone();
             }
         }
-        let done = table
+        let done = state
             .installs()
             .iter()
             .filter(|install| install.redeploy == 2 && install.stage == InstallStage::Installed);
         assert_eq!(done.count(), MACHINES as usize, "seed {seed}");
-        assert_eq!(table.waves(), (0, 0));
+        assert_eq!(state.waves(), (0, 0));
     }
 }
 
 #[test]
 fn a_template_that_breaks_every_machine_breaks_no_more_than_the_limit() {
     let mut dice = Dice(7);
-    let mut table = raised(&format!("max-in-flight = {LIMIT}"));
-    let names: Vec<Name> = table.desired().deployments.keys().cloned().collect();
+    let mut state = raised(&format!("max-in-flight = {LIMIT}"));
+    let names: Vec<Name> = state.desired().deployments.keys().cloned().collect();
     for _ in 0..2000 {
-        table = step(&table, &names[dice.roll(names.len())], &mut dice, true);
+        state = step(&state, &names[dice.roll(names.len())], &mut dice, true);
     }
-    let touched = table.installs().iter().filter(|install| install.redeploy == 2).count();
+    let touched = state.installs().iter().filter(|install| install.redeploy == 2).count();
     assert_eq!(touched, LIMIT);
-    let waits = names.iter().filter_map(|name| match table.duty(&table.desired().deployments[name]) {
+    let waits = names.iter().filter_map(|name| match state.duty(&state.desired().deployments[name]) {
         Duty::LocalBoot(why) if why.starts_with("waiting: 3 of 3 in flight; ") => Some(why),
         _ => None,
     });
@@ -180,20 +180,20 @@ fn a_template_that_breaks_every_machine_breaks_no_more_than_the_limit() {
 
 #[test]
 fn nothing_is_reinstalled_outside_the_windows() {
-    let mut table = raised("windows = [\"Mon-Fri 22:00-05:00 Europe/Berlin\"]");
+    let mut state = raised("windows = [\"Mon-Fri 22:00-05:00 Europe/Berlin\"]");
     let at = |text: &str| Time(text.parse::<jiff::Timestamp>().unwrap().as_millisecond() as u64);
     let name: Name = "d0".parse().unwrap();
-    let deployment = table.desired().deployments[&name].clone();
-    table.tick(at("2026-11-20T12:00:00Z"));
-    let Duty::LocalBoot(why) = table.duty(&deployment) else { panic!("noon") };
+    let deployment = state.desired().deployments[&name].clone();
+    state.tick(at("2026-11-20T12:00:00Z"));
+    let Duty::LocalBoot(why) = state.duty(&deployment) else { panic!("noon") };
     assert!(why.contains("opens at 2026-11-20T21:00:00"), "{why}");
     let permit = Permit { deployment: name.clone(), redeploy: 2, epoch: None, step: PermitStep::Start };
-    let raced = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
+    let raced = state.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
     assert_eq!(raced.install_of(&name).unwrap().redeploy, 1, "nor by a race");
-    table.tick(at("2026-11-20T21:00:00Z"));
-    assert_eq!(table.duty(&deployment), Duty::Install { permit: true });
+    state.tick(at("2026-11-20T21:00:00Z"));
+    assert_eq!(state.duty(&deployment), Duty::Install { permit: true });
     // An installation that has begun continues when the window closes: the machine is between two systems.
-    table = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
-    table.tick(at("2026-11-21T12:00:00Z"));
-    assert_eq!(table.duty(&deployment), Duty::Install { permit: false });
+    state = state.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
+    state.tick(at("2026-11-21T12:00:00Z"));
+    assert_eq!(state.duty(&deployment), Duty::Install { permit: false });
 }

@@ -34,9 +34,9 @@ struct Memory {
 impl Lessor for Memory {
     fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<Granted, Busy>) + Send + 'static) {
         let _only = self.writer.lock().unwrap();
-        let mut table = State::clone(&self.tables.load());
-        let addresses = requests.iter().map(|request| table.lease(request).address).collect();
-        self.tables.store(Arc::new(table));
+        let mut state = State::clone(&self.tables.load());
+        let addresses = requests.iter().map(|request| state.lease(request).address).collect();
+        self.tables.store(Arc::new(state));
         done(Ok(addresses));
     }
 
@@ -78,8 +78,8 @@ impl Daemon {
         lab.lease = Span::seconds(lease);
         let far = subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.110"]);
         let lab = Lab::new(vec![lab, far]).machine("web", &[FIXED]);
-        let table = lab.deployment("web", "lab", Some("10.0.10.21")).table("10.0.10.1");
-        let tables = Arc::new(ArcSwap::from_pointee(table));
+        let state = lab.deployment("web", "lab", Some("10.0.10.21")).state("10.0.10.1");
+        let tables = Arc::new(ArcSwap::from_pointee(state));
         let (sender, events) = channel();
         let keeper = Memory { tables: tables.clone(), writer: Mutex::new(()), events: sender };
         let (stop, stopped) = tokio::sync::oneshot::channel();
@@ -185,9 +185,9 @@ fn udhcpc_gets_a_dynamic_address_renews_and_gives_it_back() {
     assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.10.100").into()));
     running.signal(Signal::SIGUSR2);
     assert_eq!(daemon.wait(Stage::Silence).text, "it gave back 10.0.10.100");
-    let table = daemon.tables.load();
-    assert!(table.leases().binding(mac(STRANGER)).is_some());
-    assert!(table.leases().iter().all(|lease| lease.state == voldemort::state::LeaseState::Released));
+    let state = daemon.tables.load();
+    assert!(state.leases().binding(mac(STRANGER)).is_some());
+    assert!(state.leases().iter().all(|lease| lease.state == voldemort::state::LeaseState::Released));
 }
 
 #[test]

@@ -300,12 +300,12 @@ impl World {
     }
 }
 
-fn act(table: &mut State, name: &Name, what: Act, now: Time) {
-    let (redeploy, epoch) = match table.install_of(name) {
+fn act(state: &mut State, name: &Name, what: Act, now: Time) {
+    let (redeploy, epoch) = match state.install_of(name) {
         Some(install) => (install.redeploy, install.epoch),
-        None => (table.desired().deployments.get(name).map_or(1, |one| one.redeploy), 0),
+        None => (state.desired().deployments.get(name).map_or(1, |one| one.redeploy), 0),
     };
-    let wanted = table.desired().deployments.get(name).map_or(redeploy, |one| one.redeploy);
+    let wanted = state.desired().deployments.get(name).map_or(redeploy, |one| one.redeploy);
     let (deployment, note) = (name.clone(), String::new());
     let permit =
         |step| Verb::Permit(Permit { deployment: name.clone(), redeploy: wanted, epoch: None, step });
@@ -322,8 +322,8 @@ fn act(table: &mut State, name: &Name, what: Act, now: Time) {
         Act::Reboot => Verb::Reboot { deployment, epoch, at: now },
         Act::Adopt => {
             let machine =
-                table.assignments().get(name).and_then(|machine| table.desired().machines.get(machine));
-            let (Some(machine), Some(one)) = (machine, table.desired().deployments.get(name)) else { return };
+                state.assignments().get(name).and_then(|machine| state.desired().machines.get(machine));
+            let (Some(machine), Some(one)) = (machine, state.desired().deployments.get(name)) else { return };
             Verb::Installed(Install::new(machine, one, InstallStage::Installed, now).into())
         }
         Act::Approve => Verb::Settle(doubts(), Verdict::Install),
@@ -333,19 +333,19 @@ fn act(table: &mut State, name: &Name, what: Act, now: Time) {
         }
         Act::Fetch => Verb::Fetch(name.clone()),
     };
-    let (before, mut out) = (table.serial(), Applied::default());
-    let _ = apply(table, Command::machine(verb), now, &mut out);
+    let (before, mut out) = (state.serial(), Applied::default());
+    let _ = apply(state, Command::machine(verb), now, &mut out);
     // After a restart the serial is the one that was recorded last.
     let recorded = out.records.iter().filter_map(|record| match record {
         Record::Serial(serial) => Some(*serial),
         _ => None,
     });
-    assert_eq!(recorded.last().unwrap_or(before), table.serial(), "{what:?}");
+    assert_eq!(recorded.last().unwrap_or(before), state.serial(), "{what:?}");
 }
 
 /// A daemon starts again over what is stored of a state, in which something may be wrong.
-fn restarted(table: &State, world: &World, found: Found) -> State {
-    let mut lasting = table.lasting().clone();
+fn restarted(state: &State, world: &World, found: Found) -> State {
+    let mut lasting = state.lasting().clone();
     match found {
         Found::Whole => {}
         Found::Damaged(at, true) => drop(lasting.damaged.insert(world.machine(at).parse().unwrap())),
@@ -363,24 +363,24 @@ fn restarted(table: &State, world: &World, found: Found) -> State {
 }
 
 /// What a state has that an adoption decides; places in lists by the order of numbers.
-fn shown(table: &State) -> Vec<String> {
-    let mut lines: Vec<String> = table.installs().iter().map(|install| format!("{install:?}")).collect();
-    lines.push(format!("next epoch {}", table.installs().next_epoch()));
-    lines.push(format!("{:?}\n{:?}\n{:?}", table.lasting().tenancies, table.tenants(), table.served()));
-    lines.push(format!("{:?} {:?} {:?}", table.protected(), table.damaged(), table.waves()));
-    lines.push(format!("{:?} {}", table.desired().revision, table.serial()));
-    let mut learned: Vec<_> = table.lasting().learned.iter().collect();
+fn shown(state: &State) -> Vec<String> {
+    let mut lines: Vec<String> = state.installs().iter().map(|install| format!("{install:?}")).collect();
+    lines.push(format!("next epoch {}", state.installs().next_epoch()));
+    lines.push(format!("{:?}\n{:?}\n{:?}", state.lasting().tenancies, state.tenants(), state.served()));
+    lines.push(format!("{:?} {:?} {:?}", state.protected(), state.damaged(), state.waves()));
+    lines.push(format!("{:?} {}", state.desired().revision, state.serial()));
+    let mut learned: Vec<_> = state.lasting().learned.iter().collect();
     learned.sort();
-    lines.push(format!("{learned:?} {:?} {:?}", table.contested(), table.guards()));
-    lines.extend(table.outbox().iter().map(|pending| format!("{pending:?}")));
-    let duty = |one: &Arc<voldemort::desired::Deployment>| format!("{}: {:?}", one.name, table.duty(one));
-    lines.extend(table.desired().deployments.values().map(duty));
+    lines.push(format!("{learned:?} {:?} {:?}", state.contested(), state.guards()));
+    lines.extend(state.outbox().iter().map(|pending| format!("{pending:?}")));
+    let duty = |one: &Arc<voldemort::desired::Deployment>| format!("{}: {:?}", one.name, state.duty(one));
+    lines.extend(state.desired().deployments.values().map(duty));
     lines
 }
 
 /// Adopts what was agreed to; the state afterwards with what is stored of it.
-fn adopted(table: &State, judged: &Judgement, now: Time) -> Option<(State, String)> {
-    let (mut next, mut out) = (table.clone(), Applied::default());
+fn adopted(state: &State, judged: &Judgement, now: Time) -> Option<(State, String)> {
+    let (mut next, mut out) = (state.clone(), Applied::default());
     let came = apply(&mut next, Command::daemon(Verb::Adopt(judged.adoption()?)), now, &mut out);
     assert_eq!(came, Came::Done);
     Some((next, format!("{:?}", out.records)))
@@ -397,10 +397,10 @@ fn proposal(world: &World) -> Arc<Proposal> {
 }
 
 /// Both come to the same, and lead to the same.
-fn compare(table: &State, again: &Judgement, whole: &Judgement, now: Time) -> Option<State> {
+fn compare(state: &State, again: &Judgement, whole: &Judgement, now: Time) -> Option<State> {
     let told = |judged: &Judgement| format!("{:#?}", judged.clone().verdict());
     assert_eq!(told(again), told(whole));
-    match (adopted(table, again, now), adopted(table, whole, now)) {
+    match (adopted(state, again, now), adopted(state, whole, now)) {
         (Some((one, records)), Some((other, others))) => {
             assert_eq!(shown(&one), shown(&other));
             assert_eq!(records, others);
@@ -414,11 +414,11 @@ fn compare(table: &State, again: &Judgement, whole: &Judgement, now: Time) -> Op
 }
 
 /// Where the keeper takes what was judged over an earlier state, it comes to what judging anew comes to.
-fn compare_late(table: &State, late: &Judgement, whole: &Judgement, now: Time) {
+fn compare_late(state: &State, late: &Judgement, whole: &Judgement, now: Time) {
     let Some(adoption) = late.adoption() else { return };
-    let (mut next, mut out) = (table.clone(), Applied::default());
+    let (mut next, mut out) = (state.clone(), Applied::default());
     if apply(&mut next, Command::daemon(Verb::Adopt(adoption)), now, &mut out) == Came::Done {
-        let (other, records) = adopted(table, whole, now).expect("it may be adopted");
+        let (other, records) = adopted(state, whole, now).expect("it may be adopted");
         assert_eq!(shown(&next), shown(&other));
         assert_eq!(format!("{:?}", out.records), records);
     }
@@ -426,46 +426,46 @@ fn compare_late(table: &State, late: &Judgement, whole: &Judgement, now: Time) {
 
 fn play(rounds: Vec<Round>) {
     let mut world = World::new();
-    let mut table = State::new(Server::stand_in(Ipv4Addr::new(10, 0, 0, 1)));
-    let first = plan::judge(proposal(&world), &table);
-    table = adopted(&table, &first, Time(1)).expect("a first revision is adopted").0;
+    let mut state = State::new(Server::stand_in(Ipv4Addr::new(10, 0, 0, 1)));
+    let first = plan::judge(proposal(&world), &state);
+    state = adopted(&state, &first, Time(1)).expect("a first revision is adopted").0;
     let mut clock = 1;
     for Round { edits, acts, starts, is_overtaken } in rounds {
         let mut next = edits.iter().fold(world.clone(), |world, (at, edit)| world.edited(*at, *edit));
         if let Some(found) = starts {
-            table = restarted(&table, &world, found);
+            state = restarted(&state, &world, found);
         }
         let mut judged: Option<Judgement> = None;
         for acts in &acts {
             for (at, what) in acts {
                 clock += 1;
                 if let Some(name) = world.deployment(*at) {
-                    act(&mut table, &name, *what, Time(clock));
+                    act(&mut state, &name, *what, Time(clock));
                 }
             }
             if is_overtaken && judged.is_some() {
-                let other = plan::judge(proposal(&world), &table);
-                table = adopted(&table, &other, Time(clock)).map_or(table, |(adopted, _)| adopted);
+                let other = plan::judge(proposal(&world), &state);
+                state = adopted(&state, &other, Time(clock)).map_or(state, |(adopted, _)| adopted);
             }
-            let whole = plan::judge(proposal(&next), &table);
+            let whole = plan::judge(proposal(&next), &state);
             let again = match judged.take() {
                 None => whole.clone(),
                 Some(judged) => {
-                    compare_late(&table, &judged, &whole, Time(clock));
-                    judged.again(&table)
+                    compare_late(&state, &judged, &whole, Time(clock));
+                    judged.again(&state)
                 }
             };
-            compare(&table, &again, &whole, Time(clock));
+            compare(&state, &again, &whole, Time(clock));
             judged = Some(again);
         }
         let judged = judged.expect("it was judged");
-        match adopted(&table, &judged, Time(clock)) {
-            Some((adopted, _)) => table = adopted,
+        match adopted(&state, &judged, Time(clock)) {
+            Some((adopted, _)) => state = adopted,
             // A daemon that just started serves what it served before, without judging it.
-            None if table.desired().revision.is_empty() => {
+            None if state.desired().revision.is_empty() => {
                 let proposal = Proposal { kept: None, ..Proposal::clone(&proposal(&world)) };
-                let judged = plan::judge(proposal.into(), &table);
-                (table, next) = (adopted(&table, &judged, Time(clock)).unwrap().0, world.clone());
+                let judged = plan::judge(proposal.into(), &state);
+                (state, next) = (adopted(&state, &judged, Time(clock)).unwrap().0, world.clone());
             }
             None => next = world.clone(),
         }
@@ -508,17 +508,17 @@ fn only_machines_that_did_something_are_judged_again() {
     };
     let empty = State::new(Server::stand_in(Ipv4Addr::new(10, 0, 0, 1)));
     let first = plan::judge(proposal(hall("one")), &empty);
-    let mut table = adopted(&empty, &first, Time(1)).unwrap().0;
-    let mut judged = plan::judge(proposal(hall("two")), &table);
+    let mut state = adopted(&empty, &first, Time(1)).unwrap().0;
+    let mut judged = plan::judge(proposal(hall("two")), &state);
     assert_eq!(judged.looked_at(), None, "all of them");
     for (round, step) in [Act::Start, Act::Spend, Act::Complete].into_iter().enumerate() {
         for number in 0..installing {
             let name = format!("d{}", number * 40).parse().unwrap();
-            act(&mut table, &name, step, Time(2 + round as u64));
+            act(&mut state, &name, step, Time(2 + round as u64));
         }
-        judged = judged.again(&table);
+        judged = judged.again(&state);
         assert_eq!(judged.looked_at(), Some(2 * installing), "each machine and its deployment");
     }
-    compare(&table, &judged, &plan::judge(proposal(hall("two")), &table), Time(9)).unwrap();
-    assert_eq!(judged.again(&table).looked_at(), Some(0), "nothing happened since");
+    compare(&state, &judged, &plan::judge(proposal(hall("two")), &state), Time(9)).unwrap();
+    assert_eq!(judged.again(&state).looked_at(), Some(0), "nothing happened since");
 }

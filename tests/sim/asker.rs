@@ -55,7 +55,7 @@ enum Network {
     SubnetProxy,
 }
 
-fn table(network: Network, proof: Proof) -> State {
+fn state(network: Network, proof: Proof) -> State {
     let mode = if network == Network::SubnetProxy { "mode = \"proxy\"\n" } else { "" };
     let manifest = MANIFEST.replacen("[subnet.lab]\n", &format!("[subnet.lab]\n{mode}"), 1);
     let mut desired = (*resolved(manifest)).clone();
@@ -69,16 +69,16 @@ fn web() -> Name {
     "web".parse().unwrap()
 }
 
-fn step(table: &State, step: PermitStep) -> State {
-    table.after(Verb::Permit(Permit { deployment: web(), redeploy: 1, epoch: None, step }), Time(1)).unwrap()
+fn step(state: &State, step: PermitStep) -> State {
+    state.after(Verb::Permit(Permit { deployment: web(), redeploy: 1, epoch: None, step }), Time(1)).unwrap()
 }
 
-fn started(table: &State) -> State {
-    step(table, PermitStep::Start)
+fn started(state: &State) -> State {
+    step(state, PermitStep::Start)
 }
 
-fn spent(table: &State) -> State {
-    step(&started(table), PermitStep::Spend)
+fn spent(state: &State) -> State {
+    step(&started(state), PermitStep::Spend)
 }
 
 fn asker(address: &str, link: Link) -> Asker {
@@ -86,22 +86,22 @@ fn asker(address: &str, link: Link) -> Asker {
     Asker { link, ..Asker::new(address, None, Transport::Http) }
 }
 
-fn open(table: &State, asker: &Asker, method: Method, path: &str) -> Answer {
-    tree::open(table, asker, method, path, "")
+fn open(state: &State, asker: &Asker, method: Method, path: &str) -> Answer {
+    tree::open(state, asker, method, path, "")
 }
 
-fn script(table: &State, asker: &Asker) -> Answer {
-    open(table, asker, Method::Get, "ipxe/52-54-00-00-00-01.ipxe")
+fn script(state: &State, asker: &Asker) -> Answer {
+    open(state, asker, Method::Get, "ipxe/52-54-00-00-00-01.ipxe")
 }
 
-fn answers(table: &State, asker: &Asker) -> Answer {
-    let token = table.token(Purpose::Answers, &table.desired().deployments[&web()]);
-    open(table, asker, Method::Get, &format!("answers/web/{token}/preseed.cfg"))
+fn answers(state: &State, asker: &Asker) -> Answer {
+    let token = state.token(Purpose::Answers, &state.desired().deployments[&web()]);
+    open(state, asker, Method::Get, &format!("answers/web/{token}/preseed.cfg"))
 }
 
-fn hook(table: &State, asker: &Asker, method: Method) -> Answer {
-    let token = table.token(Purpose::Hooks, &table.desired().deployments[&web()]);
-    open(table, asker, method, &format!("hooks/web/{token}/completed"))
+fn hook(state: &State, asker: &Asker, method: Method) -> Answer {
+    let token = state.token(Purpose::Hooks, &state.desired().deployments[&web()]);
+    open(state, asker, method, &format!("hooks/web/{token}/completed"))
 }
 
 fn is_forbidden(answer: &Answer) -> bool {
@@ -109,12 +109,12 @@ fn is_forbidden(answer: &Answer) -> bool {
 }
 
 /// Whether script, answers and report are for this asker; a report with a remark is `(true, true)`.
-fn allowed(table: &State, asker: &Asker) -> (bool, bool, (bool, bool)) {
-    let script = script(table, asker);
+fn allowed(state: &State, asker: &Asker) -> (bool, bool, (bool, bool)) {
+    let script = script(state, asker);
     assert!(matches!(script, Answer::Permit(_)) || is_forbidden(&script), "{script:?}");
-    let answers = answers(&spent(table), asker);
+    let answers = answers(&spent(state), asker);
     assert!(matches!(answers, Answer::Serve(_)) || is_forbidden(&answers), "{answers:?}");
-    let report = match hook(&spent(table), asker, Method::Get) {
+    let report = match hook(&spent(state), asker, Method::Get) {
         Answer::Report(_, remark) => (true, remark.is_some()),
         answer if is_forbidden(&answer) => (false, false),
         other => panic!("{other:?}"),
@@ -156,7 +156,7 @@ fn the_wire_decides_first_and_the_address_after_it() {
         ("2001:db8::9", Link::Unknown, STRANGER, UNTOLD),
     ] {
         for (network, expected) in [(Ours, ours), (Proxy, elsewhere), (SubnetProxy, elsewhere)] {
-            let found = allowed(&table(network, Proof::Machine), &asker(address, link));
+            let found = allowed(&state(network, Proof::Machine), &asker(address, link));
             assert_eq!(found, expected, "{address} {link:?} {network:?}");
         }
     }
@@ -166,13 +166,13 @@ fn the_wire_decides_first_and_the_address_after_it() {
 fn the_token_may_be_made_proof_enough() {
     let card = |text: &str| Link::Card(mac(text));
     for network in [Network::Ours, Network::Proxy] {
-        let table = table(network, Proof::Token);
+        let state = state(network, Proof::Token);
         for (address, link) in [("203.0.113.9", Link::Unknown), ("10.0.0.66", card(LAPTOP))] {
-            assert!(matches!(answers(&spent(&table), &asker(address, link)), Answer::Serve(_)), "{address}");
+            assert!(matches!(answers(&spent(&state), &asker(address, link)), Answer::Serve(_)), "{address}");
         }
-        assert!(is_forbidden(&answers(&spent(&table), &asker("10.0.0.22", card(NEIGHBOUR)))));
+        assert!(is_forbidden(&answers(&spent(&state), &asker("10.0.0.22", card(NEIGHBOUR)))));
         // Where we give the addresses, a machine asks for its script from its own.
-        let translated = script(&table, &asker("172.17.0.1", card(LAPTOP)));
+        let translated = script(&state, &asker("172.17.0.1", card(LAPTOP)));
         assert_eq!(matches!(translated, Answer::Permit(_)), network == Network::Proxy, "{translated:?}");
     }
 }
@@ -180,14 +180,14 @@ fn the_token_may_be_made_proof_enough() {
 /// Nobody has looked yet: nothing is decided, and nothing is given.
 #[test]
 fn nothing_moves_before_the_neighbour_table_was_read() {
-    let table = table(Network::Ours, Proof::Machine);
+    let state = state(Network::Ours, Proof::Machine);
     let unread = asker("10.0.0.21", Link::Unread);
-    let spent = spent(&table);
+    let spent = spent(&state);
     for answer in [
-        script(&table, &unread),
-        script(&started(&table), &unread),
+        script(&state, &unread),
+        script(&started(&state), &unread),
         script(&spent, &unread),
-        answers(&started(&table), &unread),
+        answers(&started(&state), &unread),
         answers(&spent, &unread),
         hook(&spent, &unread, Method::Get),
         hook(&spent, &unread, Method::Post),
@@ -195,7 +195,7 @@ fn nothing_moves_before_the_neighbour_table_was_read() {
         assert!(matches!(answer, Answer::Identify), "{answer:?}");
     }
     for path in ["linux/vmlinuz", "linux/initrd.gz", "snponly.efi", "nothing"] {
-        let answer = open(&table, &unread, Method::Get, path);
+        let answer = open(&state, &unread, Method::Get, path);
         assert!(matches!(answer, Answer::Serve(_) | Answer::Refuse(_)), "{path}: {answer:?}");
     }
 }
@@ -203,7 +203,7 @@ fn nothing_moves_before_the_neighbour_table_was_read() {
 /// The attack of the field: a script that is read by another in mid-installation ends nothing.
 #[test]
 fn a_script_that_another_reads_is_no_boot_of_the_machine() {
-    let spent = spent(&table(Network::Ours, Proof::Machine));
+    let spent = spent(&state(Network::Ours, Proof::Machine));
     let own = asker("10.0.0.21", Link::Card(mac(OWN)));
     for other in [
         asker("10.0.0.66", Link::Card(mac(LAPTOP))),
@@ -226,7 +226,7 @@ fn a_script_that_another_reads_is_no_boot_of_the_machine() {
     assert!(matches!(answers(&spent, &own), Answer::Serve(_)), "as often as it asks");
     // Where nothing shows who it is, nothing ends either.
     let untold = asker("203.0.113.9", Link::Unknown);
-    let proxied = self::spent(&table(Network::Proxy, Proof::Machine));
+    let proxied = self::spent(&state(Network::Proxy, Proof::Machine));
     let Answer::Serve(artifact) = script(&proxied, &untold) else { panic!("a script") };
     assert_eq!(artifact.stage, Stage::File);
 }
@@ -234,7 +234,7 @@ fn a_script_that_another_reads_is_no_boot_of_the_machine() {
 /// HEAD, a range and TFTP report nothing; POST does, and is nothing else's business.
 #[test]
 fn only_a_whole_get_or_post_is_a_report() {
-    let spent = spent(&table(Network::Ours, Proof::Machine));
+    let spent = spent(&state(Network::Ours, Proof::Machine));
     let own = asker("10.0.0.21", Link::Card(mac(OWN)));
     assert!(matches!(hook(&spent, &own, Method::Get), Answer::Report(_, None)));
     assert!(matches!(hook(&spent, &own, Method::Post), Answer::Report(_, None)));
@@ -262,7 +262,7 @@ fn only_a_whole_get_or_post_is_a_report() {
 /// A relayed machine with an address of the dynamic range.
 #[test]
 fn a_lease_tells_behind_a_relay() {
-    let table = table(Network::Ours, Proof::Machine);
+    let state = state(Network::Ours, Proof::Machine);
     let lease = Lease {
         address: "10.0.0.120".parse().unwrap(),
         mac: mac(SECOND),
@@ -271,8 +271,8 @@ fn a_lease_tells_behind_a_relay() {
         state: LeaseState::Bound,
         expires: Time(600_000),
     };
-    let table = table.with_lasting(|lasting| lasting.leases = Leases::restore([lease]));
-    let spent = spent(&table);
+    let state = state.with_lasting(|lasting| lasting.leases = Leases::restore([lease]));
+    let spent = spent(&state);
     assert!(matches!(answers(&spent, &asker("10.0.0.120", Link::Unknown)), Answer::Serve(_)));
     assert!(is_forbidden(&answers(&spent, &asker("10.0.0.121", Link::Unknown))));
 }

@@ -208,10 +208,10 @@ proptest! {
                     users.insert(given, (who, seconds + u64::from(lease)));
                 }
             }
-            let table = daemon.state().expect("it runs");
+            let state = daemon.state().expect("it runs");
             for (address, (user, until)) in users.iter().filter(|(_, (_, until))| *until > seconds) {
-                if table.desired().fixed_at(*address).is_none() {
-                    let lease = table.leases().stored(*address);
+                if state.desired().fixed_at(*address).is_none() {
+                    let lease = state.leases().stored(*address);
                     let kept = lease.is_some_and(|lease| {
                         lease.mac == *user && lease.state == LeaseState::Bound && lease.expires >= Time(until * 1000)
                     });

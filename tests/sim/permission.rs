@@ -83,11 +83,11 @@ fn inventory(redeploy: u64) -> Arc<Desired> {
 
 fn path(daemon: &Daemon, who: usize, ask: Ask) -> String {
     let name: Name = NAMES[who].parse().unwrap();
-    let table = daemon.state().expect("it runs");
+    let state = daemon.state().expect("it runs");
     // Of the installation of this number, or of one that never was.
     let token = |purpose, number| {
-        let install = table.installs().named(&name).find(|install| install.redeploy == number);
-        table.token_of(purpose, &name, number, install.map(|install| install.epoch))
+        let install = state.installs().named(&name).find(|install| install.redeploy == number);
+        state.token_of(purpose, &name, number, install.map(|install| install.epoch))
     };
     let prefix = ["debian", "bare"][who];
     match ask {

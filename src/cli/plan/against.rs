@@ -37,11 +37,11 @@ pub(super) fn plan(root: &Path, against: &str, environment: Option<&str>) -> Res
             read(&shelf, &snapshot, environment, &format!("{against}: "))?
         }
     };
-    let table = table(&before, &after);
-    let plan = preview(&after.desired, &table, &changed_secrets(&before, &after), Time(0));
+    let state = state(&before, &after);
+    let plan = preview(&after.desired, &state, &changed_secrets(&before, &after), Time(0));
     let holds = match plan.from.is_empty() {
         true => Vec::new(),
-        false => hold(&plan, &after.desired, &table, &Consent::default()),
+        false => hold(&plan, &after.desired, &state, &Consent::default()),
     };
     Ok(Report { plan, holds })
 }
@@ -91,7 +91,7 @@ fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
 }
 
 /// A state in which `before` was adopted and every machine of it is installed.
-fn table(before: &Loaded, after: &Loaded) -> State {
+fn state(before: &Loaded, after: &Loaded) -> State {
     let subnet = |desired: &Desired| desired.deployments.values().next().map(|one| one.subnet.clone());
     let subnet = subnet(&after.desired).or_else(|| subnet(&before.desired));
     let server = match subnet {
@@ -103,16 +103,16 @@ fn table(before: &Loaded, after: &Loaded) -> State {
     if before.desired.revision.is_empty() {
         return empty;
     }
-    let table = empty.adopt(before.desired.clone());
-    let mut installs = table.installs().clone();
+    let state = empty.adopt(before.desired.clone());
+    let mut installs = state.installs().clone();
     for deployment in before.desired.deployments.values().filter(|one| one.installs()) {
-        let machine = table.assignments().get(&deployment.name);
-        if let Some(machine) = machine.and_then(|machine| table.desired().machines.get(machine)) {
+        let machine = state.assignments().get(&deployment.name);
+        if let Some(machine) = machine.and_then(|machine| state.desired().machines.get(machine)) {
             let install = Install::new(machine, deployment, InstallStage::Installed, Time(0));
             installs.supersede(Install { epoch: installs.next_epoch(), ..install });
         }
     }
-    table.with_lasting(|lasting| lasting.installs = installs)
+    state.with_lasting(|lasting| lasting.installs = installs)
 }
 
 /// Without keys only the encrypted bytes can be compared.

@@ -8,15 +8,15 @@ use super::super::{Event, Stage, State};
 use super::{Applied, observe};
 use crate::model::Time;
 
-pub(super) fn apply(table: &mut State, address: IpAddr, now: Time, out: &mut Applied) -> Outcome {
-    let freed = table.free_address(address, now).map(|(freed, changed)| {
+pub(super) fn apply(state: &mut State, address: IpAddr, now: Time, out: &mut Applied) -> Outcome {
+    let freed = state.free_address(address, now).map(|(freed, changed)| {
         out.leases(changed);
         freed
     });
-    if let Some(Freed { mac, state, until, .. }) = freed {
-        let text = format!("{address}, {state} ({mac}) until {until}, was freed by an operator");
+    if let Some(Freed { mac, state: former, until, .. }) = freed {
+        let text = format!("{address}, {former} ({mac}) until {until}, was freed by an operator");
         let event = Event::new(now, Stage::Daemon, text);
-        observe::observe(table, Event { mac: Some(mac), address: Some(address), ..event }, out);
+        observe::observe(state, Event { mac: Some(mac), address: Some(address), ..event }, out);
     }
     Outcome::Freed(freed)
 }

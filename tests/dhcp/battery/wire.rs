@@ -235,10 +235,10 @@ fn what_is_asked_for_first_stays_longest() {
     for code in [224, 225] {
         lab.options.values.insert(code, vec![code; 200].into());
     }
-    let mut table = Lab::new(vec![lab]).table(SERVER);
+    let mut state = Lab::new(vec![lab]).state(SERVER);
     for (list, kept, gone) in [([225, 224], 225, 224), ([224, 225], 224, 225)] {
         let message = discover().option(55, &list).bytes();
-        let Decision::Reply { bytes, .. } = settle(&mut table, &link(SERVER, "10.0.10.0/24"), NOW, &message)
+        let Decision::Reply { bytes, .. } = settle(&mut state, &link(SERVER, "10.0.10.0/24"), NOW, &message)
         else {
             panic!()
         };

@@ -57,7 +57,7 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn table() -> State {
+fn state() -> State {
     let subnets = vec![
         subnet("lab", "10.77.0.0/24", &["10.77.0.100-10.77.0.103"]),
         subnet("near", "10.0.10.0/24", &["10.0.10.20-10.0.10.24"]),
@@ -67,25 +67,25 @@ fn table() -> State {
         Lab::new(subnets).machine("web-1", &["52:54:00:77:00:01"]).machine("auto", &["52:54:00:00:00:08"]);
     let lab = lab.machine("twin", &["52:54:00:00:00:03", "52:54:00:00:00:04"]);
     let lab = lab.deployment("web-1", "lab", Some("10.77.0.130")).deployment("auto", "near", None);
-    lab.deployment("twin", "lab", Some("10.77.0.50")).table("10.77.0.1")
+    lab.deployment("twin", "lab", Some("10.77.0.50")).state("10.77.0.1")
 }
 
 fn run(bytes: &[u8]) {
-    thread_local!(static TABLE: State = table());
+    thread_local!(static TABLE: State = state());
     let Some((how, rest)) = bytes.split_first() else { return };
     let mode = [Mode::Server, Mode::Proxy, Mode::Listen, Mode::Off][usize::from(how & 3)];
     let port = if how & 4 == 0 { SERVER_PORT } else { BOOT_SERVER_PORT };
     let link = Link { mode, port, broadcast: how & 8 != 0, ..link("10.77.0.1", "10.77.0.0/24") };
-    let mut table = TABLE.with(State::clone);
+    let mut state = TABLE.with(State::clone);
     for (number, datagram) in seed::split(rest).into_iter().take(MOST).enumerate() {
         let now = Time(1_700_000_000_000 + number as u64 * u64::from(how >> 4) * 700_000);
-        match settle(&mut table, &link, now, datagram) {
+        match settle(&mut state, &link, now, datagram) {
             Decision::Reply { bytes, events, .. } => {
                 assert!(matches!(mode, Mode::Server | Mode::Proxy), "nothing is answered in mode {mode}");
                 reply(&link, datagram, &bytes);
                 for event in events {
                     assert!(!event.text.contains(char::is_control), "{:?}", event.text);
-                    table.act(Verb::Observe(vec![event]), now);
+                    state.act(Verb::Observe(vec![event]), now);
                 }
             }
             Decision::Silence(silence) => {
@@ -94,7 +94,7 @@ fn run(bytes: &[u8]) {
             }
             Decision::NeedLease(..) => unreachable!("settled"),
         }
-        consistent(&table, now);
+        consistent(&state, now);
     }
 }
 
@@ -112,10 +112,10 @@ fn reply(link: &Link, asked: &[u8], bytes: &[u8]) {
 }
 
 /// An address is held by one machine, and a machine has one lease.
-fn consistent(table: &State, now: Time) {
+fn consistent(state: &State, now: Time) {
     let mut addresses = BTreeSet::new();
     let mut bound = BTreeSet::new();
-    for lease in table.leases().iter().filter(|lease| lease.is_active(now)) {
+    for lease in state.leases().iter().filter(|lease| lease.is_active(now)) {
         assert!(addresses.insert(lease.address), "{} is held twice", lease.address);
         if lease.state == LeaseState::Bound {
             assert!(bound.insert(lease.mac), "{} has two leases", lease.mac);

@@ -59,11 +59,11 @@ fn seeds() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-fn table() -> State {
+fn state() -> State {
     let lab = Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.20-10.0.10.24"])]);
     let lab = lab.machine("web", &["52:54:00:00:00:01"]).deployment("web", "lab", Some("10.0.10.21"));
-    let table = lab.table("10.0.10.1");
-    let mut desired = (**table.desired()).clone();
+    let state = lab.state("10.0.10.1");
+    let mut desired = (**state.desired()).clone();
     let entry = |name: &str| Entry {
         path: Path::new("/tree").join(name).into(),
         id: Default::default(),
@@ -76,7 +76,7 @@ fn table() -> State {
     let mut boot = (*deployment.boot).clone();
     boot.tree = Some(Arc::new(tree));
     desired.boots.insert(boot.name.clone(), Arc::new(boot));
-    table.with_desired(desired)
+    state.with_desired(desired)
 }
 
 fn inside(path: &Path) -> bool {
@@ -85,7 +85,7 @@ fn inside(path: &Path) -> bool {
 }
 
 fn run(bytes: &[u8]) {
-    thread_local!(static TABLE: State = table());
+    thread_local!(static TABLE: State = state());
     let text = String::from_utf8_lossy(bytes);
     let names = [percent_decode(&text).and_then(|name| clean_path(&name)), tftp_name(bytes)];
     for name in names.into_iter().flatten() {
@@ -95,7 +95,7 @@ fn run(bytes: &[u8]) {
         for transport in [Transport::Tftp, Transport::Http] {
             let asker = Asker::new(Ipv4Addr::new(10, 0, 10, 21), None, transport);
             for method in [Method::Get, Method::Head, Method::Post] {
-                let answer = TABLE.with(|table| tree::open(table, &asker, method, &name, &text));
+                let answer = TABLE.with(|state| tree::open(state, &asker, method, &name, &text));
                 let Answer::Serve(artifact) = answer else { continue };
                 if let Content::File { path, .. } = &artifact.content {
                     assert!(inside(path), "{name:?} leads to {}", path.display());

@@ -32,39 +32,39 @@ pub struct Part {
 }
 
 impl Adoption {
-    /// The adoption over `table`, and the part of it in which something may differ from this one. `None` where it
+    /// The adoption over `state`, and the part of it in which something may differ from this one. `None` where it
     /// has to be judged whole: another revision came between, or what machines did decides which machine a
     /// selector chooses, which machine is another one renamed, or which installations are doubtful.
-    pub fn again(&self, table: &State) -> Option<(Adoption, Part)> {
-        if !self.next.stands_beside_claims(table) {
+    pub fn again(&self, state: &State) -> Option<(Adoption, Part)> {
+        if !self.next.stands_beside_claims(state) {
             return None;
         }
-        if self.doubts || table.lasting.serials.desired != self.base.lasting.serials.desired {
+        if self.doubts || state.lasting.serials.desired != self.base.lasting.serials.desired {
             return None;
         }
-        let (part, followed) = self.part(table)?;
+        let (part, followed) = self.part(state)?;
         let mut next = self.next.clone();
-        next.go_on_from(table, &self.base, &self.renamed);
+        next.go_on_from(state, &self.base, &self.renamed);
         for machine in &part.machines {
             next.lasting.installs.replace(machine, part.next.lasting.installs.on(machine));
         }
-        next.lasting.installs.count_from(&table.lasting.installs);
+        next.lasting.installs.count_from(&state.lasting.installs);
         next.gather_gate_of(&part.deployments);
         let followed = linked(&followed).into_iter().fold(self.followed.clone(), |mut all, (one, others)| {
             Arc::make_mut(&mut all).entry(one).or_default().extend(others);
             all
         });
-        Some((Adoption { base: table.clone(), next, followed, ..self.clone() }, part))
+        Some((Adoption { base: state.clone(), next, followed, ..self.clone() }, part))
     }
 
     /// What is related to the machines that did something since, and the installations in it that follow their boxes.
-    fn part(&self, table: &State) -> Option<(Part, Vec<Followed>)> {
-        let related = Related::of(self, table);
+    fn part(&self, state: &State) -> Option<(Part, Vec<Followed>)> {
+        let related = Related::of(self, state);
         let (machines, deployments) = (related.machines, related.deployments);
-        let before = restricted(table, &table.desired, &machines, &deployments);
+        let before = restricted(state, &state.desired, &machines, &deployments);
         let desired = desired_part(&self.next.desired, &machines, &deployments);
         let renamed = before.renamed(&desired, self.follows);
-        if !self.are_named_so(&renamed, &machines) || !self.stays_chosen(table, &renamed.state, &deployments)
+        if !self.are_named_so(&renamed, &machines) || !self.stays_chosen(state, &renamed.state, &deployments)
         {
             return None;
         }
@@ -83,7 +83,7 @@ impl Adoption {
 
     /// Whether each selector chooses as before. It keeps the machine that it has; where it has none, the last one
     /// that it installed comes first.
-    fn stays_chosen(&self, table: &State, base: &State, deployments: &BTreeSet<Name>) -> bool {
+    fn stays_chosen(&self, state: &State, base: &State, deployments: &BTreeSet<Name>) -> bool {
         let is_choice = |name: &&Name| {
             let deployment = self.next.desired.deployments.get(*name);
             deployment.is_some_and(|deployment| matches!(deployment.place, Place::Select(_)))
@@ -97,7 +97,7 @@ impl Adoption {
             state.last_install(name).map(|one| (&one.machine, &*one.cards, &*one.marks))
         }
         let mut chosen = deployments.iter().filter(is_choice);
-        chosen.all(|name| is_kept(name) || last(&self.base, name) == last(table, name))
+        chosen.all(|name| is_kept(name) || last(&self.base, name) == last(state, name))
     }
 }
 
@@ -125,19 +125,19 @@ enum Open {
 }
 
 impl Related {
-    /// All that is related to what differs between the state that was judged and `table`.
-    fn of(adoption: &Adoption, table: &State) -> Related {
+    /// All that is related to what differs between the state that was judged and `state`.
+    fn of(adoption: &Adoption, state: &State) -> Related {
         let mut related = Related::default();
-        for (machine, _) in adoption.base.lasting.installs.differences(&table.lasting.installs) {
+        for (machine, _) in adoption.base.lasting.installs.differences(&state.lasting.installs) {
             related.machine(&machine);
         }
         // A record that is no longer damaged may be a machine's or a deployment's.
-        for item in adoption.base.lasting.damaged.diff(&table.lasting.damaged) {
+        for item in adoption.base.lasting.damaged.diff(&state.lasting.damaged) {
             let (ordset::DiffItem::Add(name) | ordset::DiffItem::Remove(name)) = item;
             related.machine(name);
             related.deployment(name);
         }
-        let states = [&adoption.base, table, &adoption.next];
+        let states = [&adoption.base, state, &adoption.next];
         while let Some(open) = related.open.pop() {
             match open {
                 Open::Machine(name) => {
