@@ -1,6 +1,7 @@
 //! The control API: its resources, routes, and the client that the commands use.
 
 pub mod access;
+pub mod agent;
 pub mod audit;
 pub mod body;
 pub mod busy;

@@ -9,6 +9,7 @@ pub mod condition;
 pub mod content;
 pub mod credential;
 pub mod dhcp_option;
+pub mod facts;
 pub mod folded;
 pub mod hex;
 pub mod identity;

@@ -1,0 +1,265 @@
+//! What our agent finds out about the hardware of a machine, in the words of its JSON: a closed list, each with its unit.
+//!
+//! What the agent could not find out is absent. Texts come from the hardware: they are printable and short once
+//! [`Facts::bounded`] has gone over them, and say nothing that is believed for its own sake.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::junk::is_junk_serial;
+use super::printable::is_printable;
+
+/// The hardware of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Facts {
+    /// The processor family as the kernel names it: `x86_64`, `aarch64`, …
+    pub arch: String,
+    /// How its firmware booted it.
+    pub firmware: FirmwareMode,
+    /// Whether UEFI Secure Boot is on; absent without UEFI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<bool>,
+    /// The version of its TPM, `1.2` or `2.0`; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<String>,
+    /// SMBIOS type 1: who made the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// As people write it, the first three fields big-endian, in lower case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// SMBIOS type 0: who made the firmware, its version, and its date as it stands there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bios_vendor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bios_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bios_date: Option<String>,
+    /// The memory that is installed (SMBIOS type 17), else what the kernel has, in bytes.
+    pub memory: u64,
+    pub cpu: Processors,
+    /// Network cards, in the order of their kernel names.
+    pub nics: Vec<Nic>,
+    /// Disks that can hold a system: no CD drives, no empty card readers, no partitions.
+    pub disks: Vec<DiskFacts>,
+    /// The address of its management controller; absent without one that says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bmc: Option<std::net::IpAddr>,
+}
+
+/// How the firmware boots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FirmwareMode {
+    Bios,
+    Uefi,
+    /// It was not found out.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+/// The processors of a machine, all together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Processors {
+    /// Filled sockets.
+    pub sockets: u32,
+    pub cores: u32,
+    pub threads: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// A network card.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Nic {
+    /// As our agent's kernel names it.
+    pub name: String,
+    /// Its address now, `52:54:00:aa:00:01`.
+    pub mac: String,
+    /// The one that it was made with, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permanent_mac: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Where it sits, `0000:00:03.0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pci: Option<String>,
+    /// In Mbit/s; absent without a link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed: Option<u64>,
+    /// Whether it has a link.
+    pub carrier: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbour: Option<Neighbour>,
+}
+
+/// What the switch at the other end of a cable says of itself by LLDP (IEEE 802.1AB).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Neighbour {
+    /// Its name, else its chassis id.
+    pub system: String,
+    /// The port id, else the port's description.
+    pub port: String,
+}
+
+/// A disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct DiskFacts {
+    /// What it is known by; see [`DiskFacts::identity`].
+    pub id: String,
+    /// Its device file in our agent, `/dev/nvme0n1`.
+    pub path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<String>,
+    /// `wwid` of sysfs: `naa.5000c500a1b2c3d4`, `eui.0025388b01234567`, `nvme.…`, `t10.…`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wwn: Option<String>,
+    pub bytes: u64,
+    pub rotational: bool,
+    pub transport: Transport,
+    /// In bytes; 0 if it was not found out.
+    pub logical_block: u32,
+    pub physical_block: u32,
+    /// Whether the first and the last MiB hold only zeros and no signature was found.
+    pub blank: bool,
+    pub read_only: bool,
+}
+
+/// How a disk is connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    Nvme,
+    Sata,
+    Sas,
+    Virtio,
+    Usb,
+    Mmc,
+    /// Another, or it was not found out.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+/// The longest text of a fact, in characters.
+const TEXT_MAX: usize = 128;
+/// A machine has no more network cards or disks than this; what is beyond is left out.
+pub const PARTS_MAX: usize = 256;
+
+impl DiskFacts {
+    /// What a disk is known by, on whatever machine and under whatever name: its WWN, else its serial number with model
+    /// and size, else its place with its size. Serial numbers that board makers put into everything identify nothing.
+    pub fn identity(&self) -> String {
+        let serial = self.serial.as_deref().filter(|serial| !is_junk_serial(serial));
+        match (&self.wwn, serial) {
+            (Some(wwn), _) if !wwn.is_empty() => format!("wwn:{wwn}"),
+            (_, Some(serial)) => {
+                let model = self.model.as_deref().unwrap_or("");
+                format!("serial:{serial}:{model}:{}", self.bytes)
+            }
+            _ => format!("path:{}:{}", self.path, self.bytes),
+        }
+    }
+}
+
+impl Facts {
+    /// The same without control characters, endless texts and endless lists, and with the disks' own identities.
+    pub fn bounded(mut self) -> Facts {
+        clean(&mut self.arch);
+        let texts = [
+            &mut self.tpm,
+            &mut self.vendor,
+            &mut self.product,
+            &mut self.serial,
+            &mut self.uuid,
+            &mut self.bios_vendor,
+            &mut self.bios_version,
+            &mut self.bios_date,
+            &mut self.cpu.model,
+        ];
+        texts.into_iter().for_each(clean_optional);
+        self.nics.truncate(PARTS_MAX);
+        for nic in &mut self.nics {
+            clean(&mut nic.name);
+            clean(&mut nic.mac);
+            [&mut nic.permanent_mac, &mut nic.driver, &mut nic.pci].into_iter().for_each(clean_optional);
+            if let Some(neighbour) = &mut nic.neighbour {
+                clean(&mut neighbour.system);
+                clean(&mut neighbour.port);
+            }
+        }
+        self.disks.truncate(PARTS_MAX);
+        for disk in &mut self.disks {
+            clean(&mut disk.path);
+            [&mut disk.model, &mut disk.serial, &mut disk.wwn].into_iter().for_each(clean_optional);
+            disk.id = disk.identity();
+        }
+        self
+    }
+}
+
+/// What SMBIOS and disks pad their texts with goes.
+fn clean(text: &mut String) {
+    let kept: String = text.chars().filter(|c| is_printable(*c)).take(TEXT_MAX).collect();
+    *text = kept.trim().to_owned();
+}
+
+fn clean_optional(text: &mut Option<String>) {
+    if let Some(inner) = text {
+        clean(inner);
+    }
+    if text.as_ref().is_some_and(String::is_empty) {
+        *text = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_known_by_what_identifies_it() {
+        let disk = DiskFacts { path: "/dev/sda".into(), bytes: 4096, ..DiskFacts::default() };
+        assert_eq!(disk.identity(), "path:/dev/sda:4096");
+        let numbered = DiskFacts { serial: Some("S1".into()), model: Some("M".into()), ..disk.clone() };
+        assert_eq!(numbered.identity(), "serial:S1:M:4096");
+        let named = DiskFacts { wwn: Some("naa.5000".into()), ..numbered.clone() };
+        assert_eq!(named.identity(), "wwn:naa.5000");
+        let junk = DiskFacts { serial: Some("To be filled by O.E.M.".into()), ..disk };
+        assert_eq!(junk.identity(), "path:/dev/sda:4096");
+    }
+
+    #[test]
+    fn what_hardware_says_is_bounded() {
+        let mut facts = Facts { vendor: Some("  ACME\u{7}\n ".into()), ..Facts::default() };
+        facts.product = Some(" \0 ".into());
+        facts.serial = Some("x".repeat(1000));
+        facts.disks = vec![DiskFacts { id: "a lie".into(), ..DiskFacts::default() }; 1000];
+        let bounded = facts.bounded();
+        assert_eq!(bounded.vendor.as_deref(), Some("ACME"));
+        assert_eq!((bounded.product, bounded.serial.map(|text| text.len())), (None, Some(TEXT_MAX)));
+        assert_eq!((bounded.disks.len(), &*bounded.disks[0].id), (PARTS_MAX, "path::0"));
+    }
+
+    #[test]
+    fn facts_of_a_later_agent_are_read() {
+        let text = r#"{"arch": "x86_64", "firmware": "coreboot", "memory": 1, "gpus": [],
+            "disks": [{"path": "/dev/sda", "transport": "fibre"}]}"#;
+        let facts: Facts = serde_json::from_str(text).unwrap();
+        assert_eq!((facts.firmware, facts.disks[0].transport), (FirmwareMode::Unknown, Transport::Other));
+        let again: Facts = serde_json::from_str(&serde_json::to_string(&facts).unwrap()).unwrap();
+        assert_eq!(again, facts);
+    }
+}
