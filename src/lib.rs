@@ -44,19 +44,20 @@
 //! | room | job | may import |
 //! |---|---|---|
 //! | [`model`] | the nouns | – |
+//! | [`thread`] | starts threads that nobody waits for | – |
 //! | [`manifest`] | TOML text to documents; every problem has a place | model |
 //! | [`edit`] | what a verb means, put into the text of manifests | model, manifest, render |
 //! | [`render`] | templates to bytes | model |
 //! | [`secret`] | age files: what they hold, encrypting, decrypting | model |
-//! | [`media`] | ISO images, directories, files: what exists and where its bytes lie | model |
+//! | [`media`] | ISO images, directories, files: what exists and where its bytes lie | model, thread |
 //! | [`desired`] | documents to desired state, cross-checked | model, manifest, render, secret, media |
 //! | [`state`] | the live state as a value; `apply` changes it: commands in, records, events and effects out | model, desired |
 //! | [`plan`] | desired state against the live one | model, desired, state |
 //! | [`proto`] | protocol decisions over a state | model, desired, state |
 //! | [`walk`] | simulates a firmware against `proto` | model, desired, state, proto |
 //! | [`inventory`] | the set of sources; snapshot to checked, simulated, remembered desired state | model, manifest, render, media, desired, state, plan, proto, walk |
-//! | [`source`] | directory or git repository to snapshots | model |
-//! | [`store`] | what survives a crash | model, state |
+//! | [`source`] | directory or git repository to snapshots | model, thread |
+//! | [`store`] | what survives a crash | model, state, thread |
 //! | [`power`] | the power of machines, as their management controllers report it | model |
 //! | [`api`] | the control API | model, manifest, edit, secret, desired, state, plan, power |
 //! | [`config`] | the daemon's settings | model |
@@ -102,6 +103,7 @@ pub mod secret;
 pub mod source;
 pub mod state;
 pub mod store;
+pub mod thread;
 pub mod walk;
 
 /// Everything here is many small values, made on one thread and let go on another: with the C

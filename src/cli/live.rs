@@ -53,7 +53,7 @@ pub fn names(of: Names) -> ArgValueCompleter {
         let (give, take) = sync_channel(1);
         let prefix = begun.clone();
         // The thread may hang in the resolver or on a disk: it is not waited for.
-        std::thread::spawn(move || give.send(found(of, &line, &prefix)));
+        let _ = crate::thread::start("names", move || drop(give.send(found(of, &line, &prefix))));
         let all = take.recv_timeout(PATIENCE).unwrap_or_default();
         let fits = all.into_iter().filter(|name| name.starts_with(&begun) && is_plain(name));
         fits.map(CompletionCandidate::new).collect()

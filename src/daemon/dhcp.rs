@@ -105,7 +105,7 @@ pub async fn run<L: Lessor>(
         handed_over: 0,
     };
     let serve = move || drop(finished.send(service.serve()));
-    std::thread::Builder::new().name("dhcp".into()).spawn(serve)?;
+    crate::thread::start("dhcp", serve)?;
     let panicked = |_| Err(io::Error::other("the DHCP thread panicked"));
     tokio::select! {
         result = ended => result.unwrap_or_else(panicked),

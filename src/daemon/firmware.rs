@@ -40,7 +40,7 @@ pub(super) async fn follow(keeper: Keeper, paths: Vec<PathBuf>, mut stopping: wa
 async fn look(paths: Vec<PathBuf>) -> Option<Found> {
     let (answer, found) = oneshot::channel();
     let work = move || drop(answer.send(loaders::find(&paths)));
-    std::thread::Builder::new().name("firmware".into()).spawn(work).ok()?;
+    crate::thread::start("firmware", work).ok()?;
     found.await.ok()
 }
 

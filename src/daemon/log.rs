@@ -117,9 +117,7 @@ impl Stream {
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = dropped.clone();
         // Without the thread, every line is dropped and counted, because nothing reads the queue.
-        let _ = std::thread::Builder::new()
-            .name(name.into())
-            .spawn(move || write_all(stream(), &items, &counter));
+        let _ = crate::thread::start(name, move || write_all(stream(), &items, &counter));
         Stream { queue, dropped }
     }
 

@@ -112,7 +112,7 @@ impl NeighbourTable {
 fn start() -> SyncSender<Question> {
     let (queue, questions) = sync_channel(WAITING);
     // Without the thread, every request fails, because nothing reads the queue.
-    let _ = std::thread::Builder::new().name("neighbours".into()).spawn(move || answer_all(&questions));
+    let _ = crate::thread::start("neighbours", move || answer_all(&questions));
     queue
 }
 

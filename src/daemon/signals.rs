@@ -45,7 +45,7 @@ pub(super) fn listen(limit: Duration) -> io::Result<watch::Receiver<Orders>> {
             }
         }
     };
-    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    crate::thread::start("signals", wait)?;
     Ok(queue)
 }
 
@@ -59,7 +59,7 @@ fn end_after(limit: Duration) {
         tracing::error!("the daemon did not stop within {} s: it is ended", limit.as_secs());
         end();
     };
-    if std::thread::Builder::new().name("last-resort".into()).spawn(wait).is_err() {
+    if crate::thread::start("last-resort", wait).is_err() {
         end();
     }
 }

@@ -127,7 +127,7 @@ impl Jobs {
         let (answer, found) = sync_channel(1);
         let (jobs, own) = (self.clone(), job.clone());
         let ends = RemoveOnEnd { jobs, key, job: own };
-        let thread = std::thread::Builder::new().name("media".into()).spawn(move || {
+        let thread = crate::thread::start("media", move || {
             // The caller may have stopped waiting.
             let _ = answer.send(work(&ends.job));
         });

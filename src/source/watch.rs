@@ -258,8 +258,7 @@ fn look(mut alarm: Alarm, root: PathBuf) -> oneshot::Receiver<Looked> {
 /// Runs `work` in a thread of its own that nothing has to wait for, not even the end of the process.
 pub(super) fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (answer, found) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("source".into());
-    let spawned = thread.spawn(move || {
+    let spawned = crate::thread::start("source", move || {
         // The receiver may be gone.
         let _ = answer.send(work());
     });

@@ -219,6 +219,19 @@ fn commands_survive_a_closed_pipe() {
     }
 }
 
+/// A thread whose handle is dropped may end the process (see `voldemort::thread`): who does not join one starts it there.
+#[test]
+fn threads_are_joined_by_somebody() {
+    let join = ["src/thread.rs", "src/daemon/keeper.rs", "src/store/events.rs"];
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    for path in found.iter().filter(|path| !join.iter().any(|own| path.ends_with(own))) {
+        let code = code(&std::fs::read_to_string(path).unwrap());
+        let spawns = ["thread::spawn(", "thread::Builder"].iter().any(|word| code.contains(word));
+        assert!(!spawns, "{} starts a thread by itself", path.display());
+    }
+}
+
 /// A file that is not declared would be in no list, and never found.
 #[test]
 fn each_file_of_an_installer_is_in_the_list() {

@@ -154,9 +154,7 @@ pub fn follow_events(scratch: &Path) -> io::Result<Receiver<Event>> {
     let client = client(scratch);
     let (sender, receiver) = mpsc::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new()
-        .name("events".into())
-        .spawn(move || runtime.block_on(forward(&client, &sender)))?;
+    crate::thread::start("events", move || runtime.block_on(forward(&client, &sender)))?;
     Ok(receiver)
 }
 

@@ -100,7 +100,7 @@ fn advertise(stop: Receiver<()>) -> io::Result<()> {
     // RFC 4861, 4.2: type, code, checksum (filled in by the kernel), hop limit, no flags, a router lifetime
     // of zero, reachable time and retransmission timer unspecified.
     let advertisement = [134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    std::thread::Builder::new().name("advertise".into()).spawn(move || {
+    crate::thread::start("advertise", move || {
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(Duration::from_millis(500)) {
             // Fails until the interface has its own address, a second after it came up.
             let _ = socket.send_to(&advertisement, &all_nodes);

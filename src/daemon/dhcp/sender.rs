@@ -51,7 +51,7 @@ impl Sender {
                 wake.sent(own.send(batch));
             }
         };
-        std::thread::Builder::new().name("dhcp-send".into()).spawn(move || send_all(waiting))?;
+        crate::thread::start("dhcp-send", move || send_all(waiting))?;
         Ok(Sender { sockets, batches })
     }
 

@@ -115,7 +115,7 @@ impl Outside {
             }
             let _ = answer.send(changed);
         };
-        std::thread::Builder::new().name("outside".into()).spawn(work).ok()?;
+        crate::thread::start("outside", work).ok()?;
         let started = Instant::now();
         Some(Look { started, at, check: started + STUCK, was_at: None, found })
     }

@@ -45,7 +45,7 @@ impl Worker {
         let handle = runtime.handle().clone();
         let (open, closed) = oneshot::channel::<()>();
         let work = move || drop(runtime.block_on(closed));
-        std::thread::Builder::new().name("tftp".into()).spawn(work)?;
+        crate::thread::start("tftp", work)?;
         Ok(Worker { handle, _open: open })
     }
 }

@@ -103,7 +103,7 @@ impl Disk for Files {
     }
 
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-        std::thread::Builder::new().name("snapshot".into()).spawn(work).map(drop)
+        crate::thread::start("snapshot", work)
     }
 
     fn show(&self, name: &str) -> String {
