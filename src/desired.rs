@@ -2,6 +2,7 @@
 //! only what depends on machines is decided later.
 
 pub mod boot;
+pub mod definition;
 pub mod deployment;
 pub mod dhcp_options;
 pub mod difference;
@@ -17,9 +18,10 @@ use std::sync::Arc;
 
 use crate::manifest::Kind;
 pub use crate::model::{Advertise, Proof};
-use crate::model::{Mac, Name, Origin, Window};
+use crate::model::{Mac, Name, Window};
 
 pub use boot::Boot;
+pub use definition::{Definition, DefinitionBody};
 pub use deployment::{Deployment, Place};
 pub use dhcp_options::DhcpOptions;
 pub use difference::differences;
@@ -50,8 +52,8 @@ pub struct Desired {
     pub safety: Safety,
     /// The secrets that values name, as far as the inventory has them.
     pub secrets: BTreeSet<Name>,
-    /// Where resources stand that have no place of their own here: profiles, pools and templates.
-    pub origins: Arc<BTreeMap<(Kind, Name), Origin>>,
+    /// Profiles, pools and templates, as they are written.
+    pub definitions: Arc<BTreeMap<(Kind, Name), Definition>>,
     /// Index of fixed addresses; fills itself.
     pub fixed: Fixed,
 }

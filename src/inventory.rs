@@ -323,7 +323,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, BootInputs)]) 
         selects: 0,
         safety: desired.safety.clone(),
         secrets: desired.secrets.clone(),
-        origins: desired.origins.clone(),
+        definitions: desired.definitions.clone(),
         fixed: Fixed::default(),
     }))
 }

@@ -11,7 +11,7 @@ pub mod write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use snapshot::{Body, LeftOut, Snapshot};
+pub use snapshot::{Body, Commit, LeftOut, Snapshot};
 pub use watch::{Handle, Update, spawn};
 
 use crate::model::{Inventory, SourceCondition, Span};

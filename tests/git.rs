@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc::{Receiver, channel};
-use voldemort::model::{Git, Inventory, Reference, SourceCondition, Span};
+use voldemort::model::{Git, Inventory, Reference, SourceCondition, Span, Time};
 use voldemort::source::git::Fetcher;
 use voldemort::source::{Body, Handle, Snapshot, SourceConfig, Update, spawn};
 
@@ -148,6 +148,9 @@ async fn a_new_commit_is_live_at_once() {
     let lab = Lab::new();
     let mut source = lab.follow(&lab.url(), Reference::Default, "inventory");
     let first = source.snapshot().await;
+    let commit = first.commit.clone().unwrap();
+    assert_eq!((&*commit.subject, commit.at > Time(0)), ("change", true), "{commit:?}");
+    assert!(commit.author.contains('<'), "{commit:?}");
     assert_eq!(*first.revision, format!("main@sha1:{}", lab.git(&["rev-parse", "HEAD"])));
     assert_eq!(text(&first, "a.toml"), "1");
     for round in 2..5 {
@@ -339,7 +342,7 @@ async fn a_fetch_ended_at_any_point_a_hundred_times_does_no_harm() {
     };
     let patient = place(Span::seconds(20));
     let start = Instant::now();
-    patient.read().await.unwrap();
+    patient.read(()).await.unwrap();
     let whole = start.elapsed().as_millis() as u64;
     let mirror = voldemort::source::git::mirror_of(&Git::at(lab.url()), &lab.path("state"));
     // What verbs read from is fetched by the same child, and as often as one likes.
@@ -351,7 +354,7 @@ async fn a_fetch_ended_at_any_point_a_hundred_times_does_no_harm() {
             lab.write(&format!("many/{number}.toml"), format!("{round} {number} ").repeat(50));
         }
         let commit = lab.commit("inventory/a.toml", round.to_string());
-        match place(Span(1 + round * (whole + 10) / 100)).read().await {
+        match place(Span(1 + round * (whole + 10) / 100)).read(()).await {
             Ok(reading) => {
                 assert_eq!(text(&reading.snapshot, "inventory/a.toml"), round.to_string());
                 (followed, brought) = (commit, brought + 1);
@@ -370,7 +373,7 @@ async fn a_fetch_ended_at_any_point_a_hundred_times_does_no_harm() {
         }
     }
     assert!(ended >= 10, "{ended} ended, {brought} brought: the limits are spread over a fetch");
-    assert_eq!(text(&patient.read().await.unwrap().snapshot, "inventory/a.toml"), "99");
+    assert_eq!(text(&patient.read(()).await.unwrap().snapshot, "inventory/a.toml"), "99");
 }
 
 /// However many ask, there is one fetch at a time, and a second between two.

@@ -50,9 +50,14 @@ impl About {
     }
 }
 
-/// A request goes on after its answer: status and text of its end, when that comes.
+/// A request goes on after its answer.
 #[derive(Clone, Debug)]
-pub(super) struct Later(pub watch::Receiver<Option<(u16, String)>>);
+pub(super) struct Later {
+    /// Status and text of its end, when that comes.
+    pub end: watch::Receiver<Option<(u16, String)>>,
+    /// The name of the operation that it is from then on.
+    pub operation: String,
+}
 
 /// Says that an answer is not the end of its request.
 pub(super) fn later(mut answer: Response, end: Later) -> Response {
@@ -170,14 +175,15 @@ impl Audit {
         if let Some(About(about)) = answer.extensions().get() {
             entry.about = short(about);
         }
-        if let Some(Later(mut end)) = answer.extensions().get().cloned() {
+        if let Some(Later { mut end, operation }) = answer.extensions().get().cloned() {
             let ledger = self.ledger.clone();
             tokio::spawn(async move {
                 let ended = end.wait_for(Option::is_some).await.map(|ended| ended.clone());
                 let failed =
                     || (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), "the daemon failed at it".into());
                 let (status, about) = ended.ok().flatten().unwrap_or_else(failed);
-                let (step, status, about) = ("ended".into(), Some(status), short(&about));
+                let about = short(&format!("operation {operation}: {about}"));
+                let (step, status) = ("ended".into(), Some(status));
                 let _ = enter(ledger, AuditEntry { step, begun, status, about, ..entry }).await;
             });
             return answer;

@@ -29,6 +29,8 @@ const RUNNING_MAX: usize = 64;
 const KEPT_MAX: usize = 1000;
 /// Most bytes of their answers; then those that ended first go.
 const BYTES_MAX: usize = 16 << 20;
+/// The part of each of these that one caller may have: one that makes many plans takes no other's place.
+const SHARE: usize = 4;
 
 /// The preference that is taken into account.
 const PREFER: &str = "prefer";
@@ -87,8 +89,10 @@ impl Operations {
             Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
         };
         let Some(id) = self.begin(caller, &what, now()) else {
-            let why =
-                format!("{RUNNING_MAX} requests are under way that nobody waits for: try again in a moment");
+            let why = format!(
+                "{RUNNING_MAX} requests are under way that nobody waits for, or {} of yours: try again in a moment",
+                RUNNING_MAX / SHARE
+            );
             return coded(StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable, &why);
         };
         let (sender, receiver) = watch::channel(None);
@@ -106,11 +110,16 @@ impl Operations {
                 let path = format!("/v1/operations/{}", self.name(id));
                 let shown = self.lock().all.get(&id).map(|entry| entry.shown.clone());
                 let answer = (StatusCode::ACCEPTED, [(LOCATION, path)], Json(shown)).into_response();
-                later(answer, Later(receiver))
+                later(answer, Later { end: receiver, operation: self.name(id) })
             }
         };
         answer.headers_mut().insert(APPLIED, applied);
         answer
+    }
+
+    /// Those that are under way and those that are kept, the newest first, without their results.
+    pub fn all(&self) -> Vec<Operation> {
+        self.lock().all.values().rev().map(|entry| entry.shown.clone()).collect()
     }
 
     /// The operation of this name.
@@ -123,8 +132,9 @@ impl Operations {
         };
         if start != self.start {
             return Found::Gone(format!(
-                "operation {name} is of another start of the daemon, and what became of it is not known here: look at \
-                 the resource, or at the audit log, where one that did not end has an entry `begun` and no `ended`"
+                "operation {name} is of another start of the daemon, which kept it in memory: its result is lost. If it \
+                 changes anything, `voldemortctl audit` says what became of it: its entry `ended` names `operation \
+                 {name}`; without one the daemon stopped before, and the entry is `cut`"
             ));
         }
         let kept = self.lock();
@@ -146,7 +156,10 @@ impl Operations {
 
     fn begin(&self, caller: &Caller, what: &str, since: Time) -> Option<u64> {
         let mut kept = self.lock();
-        if kept.all.len() - kept.ended.len() >= RUNNING_MAX {
+        let by = caller.to_string();
+        let running = || kept.all.values().filter(|entry| entry.shown.ended.is_none());
+        let own = running().filter(|entry| entry.shown.by == by).count();
+        if running().count() >= RUNNING_MAX || own >= RUNNING_MAX / SHARE {
             return None;
         }
         kept.last += 1;
@@ -154,7 +167,7 @@ impl Operations {
         let shown = Operation {
             id: self.name(id),
             what: what.to_owned(),
-            by: caller.to_string(),
+            by,
             state: "running".into(),
             since: since.to_string(),
             ended: None,
@@ -184,13 +197,26 @@ impl Kept {
         let Some(entry) = self.all.get_mut(&id) else { return };
         entry.shown.state = "done".into();
         (entry.shown.ended, entry.shown.status) = (Some(now.to_string()), Some(status.as_u16()));
+        let by = entry.shown.by.clone();
         self.bytes += result.len();
         entry.result = result;
         self.ended.push(id);
         // The one that has just ended stays, however large it is.
-        while self.ended.len() > 1 && (self.ended.len() > KEPT_MAX || self.bytes > BYTES_MAX) {
-            self.remove(self.ended[0]);
+        while let Some(first) = self.first_too_many(&by).filter(|first| *first != id) {
+            self.remove(first);
         }
+    }
+
+    /// The one that has to go: of this caller, if it has more than its share, else of all.
+    fn first_too_many(&self, by: &str) -> Option<u64> {
+        let size = |id: &u64| self.all.get(id).map_or(0, |entry| entry.result.len());
+        let own =
+            || self.ended.iter().filter(|id| self.all.get(id).is_some_and(|entry| entry.shown.by == by));
+        if own().count() > KEPT_MAX / SHARE || own().map(size).sum::<usize>() > BYTES_MAX / SHARE {
+            return own().next().copied();
+        }
+        let are_too_many = self.ended.len() > KEPT_MAX || self.bytes > BYTES_MAX;
+        self.ended.first().copied().filter(|_| are_too_many)
     }
 }
 
@@ -251,6 +277,7 @@ fn preferred(headers: &HeaderMap) -> Result<Option<u64>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{By, Role};
 
     fn headers(prefer: &str) -> HeaderMap {
         [(HeaderName::from_static(PREFER), prefer.parse().unwrap())].into_iter().collect()
@@ -302,24 +329,47 @@ mod tests {
         assert_eq!(begin(&operations, "return=minimal", async { "x".into_response() }).await.status(), 200);
     }
 
+    fn caller(number: u32) -> Caller {
+        Caller { by: By::User(number), role: Role::Editor }
+    }
+
     #[tokio::test]
     async fn operations_are_bounded_and_those_of_another_start_are_gone() {
         let operations = Operations::default();
-        for number in 0..=RUNNING_MAX {
-            let answer = begin(&operations, "wait=0", std::future::pending()).await;
-            let wanted =
-                if number < RUNNING_MAX { StatusCode::ACCEPTED } else { StatusCode::SERVICE_UNAVAILABLE };
-            assert_eq!(answer.status(), wanted);
+        let share = RUNNING_MAX / SHARE;
+        let last = SHARE as u32;
+        for (number, by) in (0..=last).flat_map(|by| (0..=share).map(move |number| (number, by))) {
+            let (by, headers) = (caller(by), headers("wait=0"));
+            let answer = operations.within(&by, &headers, "a test".into(), std::future::pending()).await;
+            let has_room = number < share && by != caller(last);
+            let wanted = if has_room { StatusCode::ACCEPTED } else { StatusCode::SERVICE_UNAVAILABLE };
+            assert_eq!(answer.status(), wanted, "{number} of {by}");
         }
+        assert_eq!(operations.all().len(), RUNNING_MAX);
+        assert!(operations.all().is_sorted_by(|newer, older| newer.since >= older.since));
         let other = format!("{:08x}-1", operations.start.wrapping_add(1));
         assert!(matches!(operations.find(&other), Found::Gone(_)));
         assert!(
             matches!(operations.find("x"), Found::Unknown) && matches!(operations.find("-9"), Found::Unknown)
         );
+    }
+
+    #[test]
+    fn a_caller_keeps_its_share_whatever_others_do() {
         let kept = Operations::default();
+        let end = |by: u32, result: &'static str| {
+            let id = kept.begin(&caller(by), "x", Time(0)).unwrap();
+            kept.lock().end(id, StatusCode::OK, result.into(), Time(0));
+            id
+        };
+        let first = end(0, "12345");
         for _ in 0..KEPT_MAX + 10 {
-            let id = kept.begin(&Caller::DAEMON, "x", Time(0)).unwrap();
-            kept.lock().end(id, StatusCode::OK, "12345".into(), Time(0));
+            end(1, "12345");
+        }
+        assert!(kept.lock().all.contains_key(&first), "another caller took its place");
+        assert_eq!(kept.lock().ended.len(), KEPT_MAX / SHARE + 1);
+        for by in (2..=SHARE as u32).flat_map(|by| vec![by; KEPT_MAX]) {
+            end(by, "12345");
         }
         let lock = kept.lock();
         assert_eq!((lock.all.len(), lock.ended.len(), lock.bytes), (KEPT_MAX, KEPT_MAX, 5 * KEPT_MAX));

@@ -7,6 +7,7 @@
 pub mod adopt;
 pub mod audit;
 pub mod boot;
+pub mod definition;
 pub mod deployment;
 pub mod drift;
 pub mod edit;
@@ -25,6 +26,7 @@ pub mod plan;
 pub mod revision;
 pub mod source;
 pub mod status;
+pub mod subnet;
 pub mod ticket;
 pub mod token;
 pub mod tree;
@@ -38,6 +40,7 @@ use serde::de::DeserializeOwned;
 
 pub use adopt::Adopt;
 pub use boot::Boot;
+pub use definition::{Pool, Profile, Template};
 pub use deployment::{Deployment, Subnet};
 pub use drift::Drift;
 pub use edit::{EditPlace, EditRequest, Edited, FileChange, ResourceChange};
@@ -46,14 +49,16 @@ pub use event::{Event, Events};
 pub use lease::{Freed, Lease, LeaseShown};
 pub use log::{LogSender, Logbook};
 pub use machine::{Machine, Power, PowerShown};
-pub use meaning::{Condition, ConditionKind, Meaning, Standing};
+pub use meaning::{Condition, ConditionKind, Meaning, Standing, TemplateInput};
 pub use mistake::ManifestProblem;
-pub use named::{Overlay, Plain, Resource, Written};
+pub use named::{Overlay, Resource, Written};
 pub use operation::Operation;
 pub use order::Order;
 pub use plan::{Apply, Outcome, WaitingPlan};
+pub use revision::Revision;
 pub use source::SourceStatus;
 pub use status::{ServiceStatus, Status};
+pub use subnet::SubnetRow;
 pub use ticket::{Ticket, TicketRequest};
 pub use token::{NewToken, Token, TokenCreated, TokenWanted};
 pub use tree::{Blob, Tree};
@@ -68,8 +73,14 @@ words! {
         Deployments = "deployments",
         Machines = "machines",
         Boots = "boots",
+        Profiles = "profiles",
+        Templates = "templates",
+        Subnets = "subnets",
+        Pools = "pools",
         Leases = "leases",
         Status = "status",
+        Sources = "sources",
+        Operations = "operations",
         Plans = "plans",
         Revisions = "revisions",
         Drift = "drift",

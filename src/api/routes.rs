@@ -22,10 +22,11 @@ use super::metrics::Counts;
 use super::operation::Operations;
 use super::problem::{self, problem};
 use super::resource::{
-    Adopt, Apply, EditRequest, Edited, Freed, Listed, LogSender, Logbook, NewToken, Order, Outcome, Row,
-    ServiceStatus, Status, Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt,
-    audit, boot, deployment, drift, edit, effect, event, interface, lease, log, machine, named, operation,
-    order, plan, ticket, token, why,
+    Adopt, Apply, EditRequest, Edited, Freed, Listed, LogSender, Logbook, NewToken, Operation, Order,
+    Outcome, Pool, Profile, Revision, Row, ServiceStatus, SourceStatus, Status, SubnetRow, Template, Ticket,
+    TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, definition,
+    deployment, drift, edit, effect, event, interface, lease, log, machine, named, operation, order, plan,
+    subnet, ticket, token, why,
 };
 use super::route::{Route, Routes};
 use super::streams::Streams;
@@ -101,8 +102,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn note_token(&self, token: &ApiToken);
     /// When a token was last used since the daemon started.
     fn token_used(&self, token: &ApiToken) -> Option<Time>;
-    /// Kept revisions, the newest first.
-    fn revisions(&self) -> Vec<String>;
+    /// Kept revisions, the newest first. It reads them from disk.
+    fn revisions(&self) -> Vec<Revision>;
+    /// Every source, and how it stands.
+    fn sources(&self) -> Vec<SourceStatus>;
     /// Judges a webhook's call for the source `name`, at first without its body.
     fn hook(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked;
     /// Has a source read again, for certain when this returns.
@@ -182,7 +185,10 @@ fn routes<B: Backend>() -> Routes<B> {
 /// A route for each list.
 fn lists<B: Backend>() -> Routes<B> {
     Listed::ALL.into_iter().fold(Routes::new(), |routes, what| {
-        routes.add(list_route(what), move |State(backend): State<B>, uri: Uri| list(backend, what, uri))
+        let handler = move |State(backend): State<B>,
+                            Extension(operations): Extension<Operations>,
+                            uri: Uri| { list(backend, operations, what, uri) };
+        routes.add(list_route(what), handler)
     })
 }
 
@@ -194,10 +200,19 @@ fn list_route(what: Listed) -> Route {
             route("The machines of the manifests, then those that were only seen").lists::<machine::Machine>()
         }
         Listed::Boots => route("All boots").lists::<boot::Boot>(),
+        Listed::Profiles => route("The profiles of the manifests").lists::<Profile>(),
+        Listed::Templates => route("The templates of the manifests").lists::<Template>(),
+        Listed::Subnets => route("All subnets").lists::<SubnetRow>(),
+        Listed::Pools => route("All pools").lists::<Pool>(),
+        Listed::Sources => route("Every source of manifests, and how it stands").lists::<SourceStatus>(),
         Listed::Leases => route("All leases, IPv4 first").lists::<lease::Lease>(),
         Listed::Status => route("How the daemon stands").gives::<Status>(),
+        Listed::Operations => {
+            route("Requests that go on after they were answered with 202, the newest first")
+                .lists::<Operation>()
+        }
         Listed::Plans => route("Revisions that wait for a person").gives::<Vec<WaitingPlan>>(),
-        Listed::Revisions => route("Kept revisions, the newest first").lists::<String>(),
+        Listed::Revisions => route("Kept revisions, the newest first").lists::<Revision>(),
         Listed::Drift => route("Where machines are not as the manifests say").lists::<drift::Drift>(),
         Listed::Effects => route("What follows from a change and is not done yet").lists::<effect::Effect>(),
         Listed::LogSenders => {
@@ -208,10 +223,11 @@ fn list_route(what: Listed) -> Route {
     }
 }
 
-async fn list<B: Backend>(backend: B, what: Listed, uri: Uri) -> Response {
+async fn list<B: Backend>(backend: B, operations: Operations, what: Listed, uri: Uri) -> Response {
     match what {
         Listed::Status => Json(backend.status()).into_response(),
         Listed::Plans => Json(backend.plans().await).into_response(),
+        Listed::Operations => page(&uri, |after| list::from(operations.all(), after)),
         what if !is_long(what, &uri) => rows(&backend, what, &uri),
         what => {
             // With all processors busy with lists nothing else would be answered.
@@ -226,7 +242,8 @@ async fn list<B: Backend>(backend: B, what: Listed, uri: Uri) -> Response {
 fn is_long(what: Listed, uri: &Uri) -> bool {
     match what {
         Listed::Deployments | Listed::Machines | Listed::Leases => !Wanted::is_page(uri),
-        Listed::Drift => true,
+        // The files of the history are read for it.
+        Listed::Drift | Listed::Revisions => true,
         _ => false,
     }
 }
@@ -240,8 +257,15 @@ fn rows<B: Backend>(backend: &B, what: Listed, uri: &Uri) -> Response {
         Listed::Deployments => page(uri, |after| deployment::all(&state, after)),
         Listed::Machines => page(uri, |after| machine::all(&state, after)),
         Listed::Boots => page(uri, |after| list::behind(boot::all(&state), after)),
+        Listed::Profiles => page(uri, |after| list::behind(definition::all::<Profile>(&state), after)),
+        Listed::Templates => page(uri, |after| list::behind(definition::all::<Template>(&state), after)),
+        Listed::Subnets => page(uri, |after| list::behind(subnet::all(&state), after)),
+        Listed::Pools => page(uri, |after| list::behind(definition::all::<Pool>(&state), after)),
+        Listed::Sources => page(uri, |after| list::behind(backend.sources(), after)),
         Listed::Leases => page(uri, |after| lease::all(&state, backend.now(), after)),
-        Listed::Status | Listed::Plans => problem(StatusCode::NOT_FOUND, "this is no list of rows"),
+        Listed::Status | Listed::Plans | Listed::Operations => {
+            problem(StatusCode::NOT_FOUND, "this is no list of rows")
+        }
         Listed::Revisions => page(uri, |after| list::from(backend.revisions(), after)),
         Listed::Drift => page(uri, |after| list::behind(drift::all(&state), after)),
         Listed::Effects => page(uri, |after| list::behind(effect::all(&state, backend.now()), after)),

@@ -17,7 +17,7 @@ use super::remote::Remote;
 use super::{Exit, exit};
 use crate::api::Client;
 use crate::api::client::ClientError;
-use crate::api::resource::{Listed, Status, WaitingPlan};
+use crate::api::resource::{Listed, WaitingPlan};
 
 /// The longest time that proposals may take.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -95,10 +95,7 @@ fn found(of: Names, line: &[String], begun: &str) -> Vec<String> {
             let plans = ask(Listed::Plans).unwrap_or_default();
             plans.into_iter().chain(["installs".to_owned()]).collect()
         }
-        Names::Sources => {
-            let status = remote.block_on(async |client| client.get::<Status>("/v1/status").await);
-            status.map(|status| status.sources).unwrap_or_default().into_iter().map(|one| one.name).collect()
-        }
+        Names::Sources => ask(Listed::Sources).unwrap_or_default(),
         Names::Contexts => {
             Contexts::open().map(|contexts| contexts.all().keys().cloned().collect()).unwrap_or_default()
         }
@@ -113,14 +110,8 @@ async fn listed(kind: Listed, client: &Client, begun: &str) -> Result<Vec<String
             let plans: Vec<WaitingPlan> = client.get("/v1/plans").await?;
             return Ok(plans.into_iter().map(|plan| plan.id).collect());
         }
-        Listed::Revisions => {
-            return client
-                .page::<String>(&format!("/v1/revisions?limit={NAMES}"))
-                .await
-                .map(|(rows, _)| rows);
-        }
         Listed::Leases => "address",
-        Listed::Effects => "id",
+        Listed::Effects | Listed::Operations => "id",
         _ => "name",
     };
     let mut query = form_urlencoded::Serializer::new(String::new());

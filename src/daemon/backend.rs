@@ -23,8 +23,9 @@ use super::{Files, now, service_manager, start};
 use crate::api::metrics::Counts;
 use crate::api::quota::Quotas;
 use crate::api::resource::{
-    Adopt, Apply, EditRequest, Edited, Freed, Logbook as _, NewToken, Order, Outcome, ServiceStatus,
-    SourceStatus, Status, Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, status,
+    Adopt, Apply, EditRequest, Edited, Freed, Logbook as _, NewToken, Order, Outcome, Revision,
+    ServiceStatus, SourceStatus, Status, Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook,
+    Written, status,
 };
 use crate::api::route::Route;
 use crate::api::{Backend, Hooked, routes};
@@ -87,12 +88,6 @@ impl Daemon {
             all.extend(watch.others.borrow().as_ref()?.iter().map(|server| format!("{server} on {name}")));
         }
         Some(all)
-    }
-
-    fn sources(&self) -> Vec<SourceStatus> {
-        let statuses = self.reconciler.statuses().borrow().clone();
-        let next = |name: &Name| self.hooks.get().and_then(|hooks| hooks.next(name));
-        statuses.into_iter().map(|(name, status)| SourceStatus::of(&name, status, next(&name))).collect()
     }
 }
 
@@ -324,8 +319,14 @@ impl Backend for Daemon {
         self.token_uses.last(token)
     }
 
-    fn revisions(&self) -> Vec<String> {
+    fn revisions(&self) -> Vec<Revision> {
         self.reconciler.revisions()
+    }
+
+    fn sources(&self) -> Vec<SourceStatus> {
+        let statuses = self.reconciler.statuses().borrow().clone();
+        let next = |name: &Name| self.hooks.get().and_then(|hooks| hooks.next(name));
+        statuses.into_iter().map(|(name, status)| SourceStatus::of(&name, status, next(&name))).collect()
     }
 
     async fn audit(&self, after: u64) -> Result<Vec<AuditEntry>, String> {

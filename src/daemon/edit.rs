@@ -214,7 +214,7 @@ impl Reconciler {
             Ok(reading) => reading,
             Err(error) => return (SourceCondition::Unreachable.into(), error.to_string()),
         };
-        self.note_author(name, &reading.snapshot);
+        self.note_commit(name, &reading.snapshot);
         self.consider(name, read_of(&reading.snapshot), request.consent).await;
         let status = self.statuses().borrow().get(name).cloned();
         status.map(|status| (status.condition.into(), status.reason)).unwrap_or_default()

@@ -39,7 +39,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use super::audit::AuditLog;
 use super::keeper::Keeper;
@@ -53,7 +53,7 @@ use crate::manifest::Level;
 use crate::media::{Seen, Shelf};
 use crate::model::{Name, SourceCondition};
 use crate::plan::{Consent, Proposal};
-use crate::source::{Snapshot, SourceConfig, SourceError, Update};
+use crate::source::{Commit, Snapshot, SourceConfig, SourceError, Update};
 use crate::state::{Revision, Secrets, SourceStatus, State};
 use crate::store::History;
 use control::Control;
@@ -69,14 +69,16 @@ const BUSY: Duration = Duration::from_secs(2);
 /// How often what could not be read is tried again: a disk or a file server may be in order again
 /// though nothing shows it.
 const FAILED: Duration = Duration::from_secs(10);
+/// Trees that were sent whose files are compared at a time.
+const COMPARISONS: usize = 8;
 /// The folder of the state directory that holds the files of trees that were sent.
 pub const POSTED: &str = "posted";
 
 /// The revision of a source that was tried last, and what was found outside the source then.
 type Try = (Arc<str>, Arc<Seen>);
 
-/// A commit and its author.
-type Authored = (Arc<str>, Arc<str>);
+/// A revision of a source and its commit.
+type Committed = (Arc<str>, Commit);
 
 /// From manifests to the keeper.
 pub struct Reconciler {
@@ -103,6 +105,8 @@ pub struct Reconciler {
     turn: tokio::sync::Mutex<Turn>,
     /// By source; the same names as in `sources`.
     gates: BTreeMap<Name, Gate>,
+    /// How many more threads may compare files of trees that were sent: a file system may never answer.
+    comparing: Arc<Semaphore>,
     /// What loads found out before.
     memory: Arc<Mutex<Memory>>,
     /// What is served, as files.
@@ -115,8 +119,8 @@ pub struct Reconciler {
     degraded: Mutex<BTreeMap<Name, Lack>>,
     /// The daemon's state directory.
     state: PathBuf,
-    /// By source, the last commit that was read and its author.
-    authors: Mutex<BTreeMap<Name, Authored>>,
+    /// By source, the last commit that was read.
+    commits: Mutex<BTreeMap<Name, Committed>>,
     /// Where adoptions are entered.
     audit: OnceLock<AuditLog>,
 }
@@ -227,12 +231,13 @@ impl Reconciler {
             steered: Notify::new(),
             turn: tokio::sync::Mutex::default(),
             gates,
+            comparing: Arc::new(Semaphore::new(COMPARISONS)),
             memory: Arc::default(),
             served: Mutex::default(),
             written: Arc::default(),
             tries: Mutex::default(),
             degraded: Mutex::default(),
-            authors: Mutex::default(),
+            commits: Mutex::default(),
             audit: OnceLock::new(),
         }
     }
@@ -242,13 +247,21 @@ impl Reconciler {
         let _ = self.audit.set(audit);
     }
 
-    /// Remembers who wrote what a source holds now.
-    pub(super) fn note_author(&self, name: &Name, snapshot: &Snapshot) {
-        let mut authors = lock(&self.authors);
-        match &snapshot.author {
-            Some(author) => drop(authors.insert(name.clone(), (snapshot.revision.clone(), author.clone()))),
-            None => drop(authors.remove(name)),
+    /// Remembers the commit that a source holds now.
+    pub(super) fn note_commit(&self, name: &Name, snapshot: &Snapshot) {
+        let mut commits = lock(&self.commits);
+        match &snapshot.commit {
+            Some(commit) => drop(commits.insert(name.clone(), (snapshot.revision.clone(), commit.clone()))),
+            None => drop(commits.remove(name)),
         }
+    }
+
+    /// The commit that a revision of a source is, as far as it is the one read last.
+    fn commit_of(&self, name: &Name, revision: &str) -> Option<Commit> {
+        lock(&self.commits)
+            .get(name)
+            .filter(|(read, _)| **read == *revision)
+            .map(|(_, commit)| commit.clone())
     }
 
     pub(super) fn sources(&self) -> &BTreeMap<Name, Followed> {
@@ -342,7 +355,7 @@ impl Reconciler {
                     }
                 };
                 self.warn_of(name, &snapshot);
-                self.note_author(name, &snapshot);
+                self.note_commit(name, &snapshot);
                 self.consider(name, read_of(&snapshot), Consent::default()).await;
             }
             Update::Failed(error) => {

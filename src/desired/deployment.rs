@@ -13,6 +13,8 @@ use crate::render::{Kind, Text, Value};
 pub struct Deployment {
     pub name: Name,
     pub place: Place,
+    /// The profile that it names itself.
+    pub profile: Option<Name>,
     /// `None`: the machine gets one of the subnet's dynamic addresses and keeps it.
     pub address: Option<Ipv4Addr>,
     /// `None`: one of the dynamic IPv6 addresses, where there are any.

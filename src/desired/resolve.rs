@@ -5,6 +5,7 @@
 mod address;
 mod boot;
 mod clear;
+mod definition;
 mod deployment;
 mod digest;
 mod earlier;
@@ -36,9 +37,9 @@ pub use idle::not_acted_on;
 pub use step::{Step, resolve_step};
 
 use super::{Boot, Desired, Proof, Safety, Subnet, Template};
-use crate::manifest::{Documents, Kind, Mark, Marked, Problem, inventory};
+use crate::manifest::{Documents, Mark, Marked, Problem, inventory};
 use crate::media::Library;
-use crate::model::{Name, Origin};
+use crate::model::Name;
 use crate::render;
 
 /// What differs between a check on a laptop and the daemon.
@@ -153,7 +154,7 @@ impl<'a> Resolver<'a> {
             problems: Vec::new(),
             desired: Desired {
                 safety: safety(documents),
-                origins: Arc::new(origins(documents)),
+                definitions: Arc::new(definition::definitions(documents)),
                 ..Desired::default()
             },
             dangling: BTreeMap::new(),
@@ -185,12 +186,6 @@ impl<'a> Resolver<'a> {
     fn incomplete(&self) -> bool {
         !self.documents.unparsed.is_empty() || !self.documents.unread.is_empty()
     }
-}
-
-fn origins(documents: &Documents) -> BTreeMap<(Kind, Name), Origin> {
-    let kinds = [Kind::Profile, Kind::Pool, Kind::Template].into_iter();
-    let all = kinds.flat_map(|kind| documents.of(kind).headers().map(move |(name, mark)| (kind, name, mark)));
-    all.map(|(kind, name, mark)| ((kind, name.clone()), documents.sources.origin(mark))).collect()
 }
 
 fn safety(documents: &Documents) -> Safety {

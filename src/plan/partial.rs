@@ -134,6 +134,7 @@ fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deplo
     let Deployment {
         name,
         place,
+        profile,
         address,
         address6,
         subnet: _,
@@ -149,6 +150,7 @@ fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deplo
     Deployment {
         name: name.clone(),
         place: place.clone(),
+        profile: profile.clone(),
         address: *address,
         address6: *address6,
         subnet,

@@ -47,7 +47,7 @@ fn read_within(root: &Path, most: u64) -> Result<Snapshot, SourceError> {
             }
             Ok((files, left_out)) => {
                 let revision = revision(&files, &left_out);
-                return Ok(Snapshot { revision, author: None, files: bodies(files), left_out });
+                return Ok(Snapshot { revision, commit: None, files: bodies(files), left_out });
             }
         }
     }

@@ -6,19 +6,30 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::{MANIFEST_MAX_BYTES, printable};
+use crate::model::{MANIFEST_MAX_BYTES, Time, printable};
 
 /// Everything below the inventory's root at one revision; hidden files and folders left out.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// `main@sha1:…` for git, `dir@sha256:…` (over sorted paths and bytes) for a directory.
     pub revision: Arc<str>,
-    /// `NAME <ADDRESS>` of the author of the commit, as the commit has it; `None` for a directory.
-    pub author: Option<Arc<str>>,
+    /// What the commit says of itself; `None` for a directory.
+    pub commit: Option<Commit>,
     /// By path relative to the inventory's root, `/` between parts.
     pub files: BTreeMap<Arc<str>, Body>,
     /// What is no part of the revision though it lies in its place.
     pub left_out: BTreeMap<Arc<str>, LeftOut>,
+}
+
+/// What a commit says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// `NAME <ADDRESS>`
+    pub author: Arc<str>,
+    /// The first line of its message.
+    pub subject: Arc<str>,
+    /// When it was committed.
+    pub at: Time,
 }
 
 /// A link, a name or a special file that no manifest can use: of no concern while none names it.

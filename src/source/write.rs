@@ -74,15 +74,24 @@ impl SourceConfig {
         self.state.join("inventory.git")
     }
 
-    /// Reads the source again, beside the task that follows it.
-    pub async fn read(&self) -> Result<Reading, SourceError> {
+    /// Reads the source again, beside the task that follows it. `held` is dropped when no thread is in its file system
+    /// any more, which may be long after nobody waits.
+    pub async fn read(&self, held: impl Send + 'static) -> Result<Reading, SourceError> {
         let Some(git) = self.git() else {
             let Inventory::Directory(root) = &self.inventory else {
                 return Err(SourceError::Git("there is no inventory".into()));
             };
             let root = root.clone();
             let place = root.clone();
-            let reading = tokio::time::timeout(SLOW, beside(move || directory::read(&root))).await;
+            let reading = tokio::time::timeout(
+                SLOW,
+                beside(move || {
+                    let read = directory::read(&root);
+                    drop(held);
+                    read
+                }),
+            )
+            .await;
             let snapshot = match reading {
                 Ok(Ok(read)) => read?,
                 Ok(Err(_)) => return Err(SourceError::Git("reading the inventory failed".into())),
@@ -128,19 +137,24 @@ impl SourceConfig {
     }
 
     /// Puts the draft where it was read, or on a new branch of this name. The id of the commit;
-    /// `None` for a directory.
+    /// `None` for a directory. `held` is dropped when no thread is in its file system any more.
     pub async fn write(
         &self,
         reading: &Reading,
         draft: &Draft,
         branch: Option<&str>,
+        held: impl Send + 'static,
     ) -> Result<Option<String>, WriteError> {
         let (Some(git), Some(base)) = (self.git(), &reading.base) else {
             let Inventory::Directory(root) = &self.inventory else {
                 return Err(WriteError::Failed("there is no inventory".into()));
             };
             let (root, draft) = (root.clone(), draft.clone());
-            let task = tokio::task::spawn_blocking(move || save(&root, &draft));
+            let task = tokio::task::spawn_blocking(move || {
+                let saved = save(&root, &draft);
+                drop(held);
+                saved
+            });
             return task
                 .await
                 .unwrap_or_else(|error| Err(WriteError::Failed(error.to_string())))
@@ -312,7 +326,7 @@ mod tests {
         let snapshot = Snapshot { revision: "v1@sha1:0".into(), ..Snapshot::default() };
         let base = Fetched { commit: "0".repeat(40), name: "v1".into() };
         let reading = Reading { snapshot, base: Some(base) };
-        let written = runtime.block_on(source.write(&reading, &draft(None, "x"), None));
+        let written = runtime.block_on(source.write(&reading, &draft(None, "x"), None, ()));
         assert!(
             matches!(&written, Err(WriteError::Refused(why)) if why.contains("follow a branch")),
             "{written:?}"

@@ -34,8 +34,26 @@ struct Newest {
     revision: Option<Arc<str>>,
 }
 
+/// How a revision became live. Pages of earlier versions have none of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Note {
+    /// Milliseconds since 1970.
+    pub since: Option<u64>,
+    /// The source that changed, where there are several.
+    pub source: Option<String>,
+    /// Who wrote its commit, the first line of the message, and when it was committed.
+    pub author: Option<String>,
+    pub subject: Option<String>,
+    pub committed: Option<u64>,
+    /// What changed, in words.
+    pub effect: Option<String>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Page {
+    #[serde(default)]
+    note: Note,
     #[serde(flatten)]
     revision: RevisionRecord,
     texts: BTreeMap<String, String>,
@@ -57,7 +75,7 @@ impl History {
     }
 
     /// Adds a revision as the newest and forgets the oldest.
-    pub fn add(&self, kept: &Revision) -> io::Result<()> {
+    pub fn add(&self, kept: &Revision, note: &Note) -> io::Result<()> {
         let pages = self.pages();
         // Reading a page of thousands of files takes longer than writing it.
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +91,8 @@ impl History {
             DirBuilder::new().mode(0o700).create(&self.folder)?;
         }
         let (texts, binary, bytes) = Default::default();
-        let mut page = Page { revision: RevisionRecord::of(kept), texts, binary, bytes };
+        let note = note.clone();
+        let mut page = Page { note, revision: RevisionRecord::of(kept), texts, binary, bytes };
         for layer in kept.layers() {
             let prefix = layer.prefix();
             for (path, bytes) in &layer.tree.files {
@@ -103,6 +122,15 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// The names of the revisions with what is noted of each, the newest first.
+    pub fn notes(&self) -> Vec<(Arc<str>, Note)> {
+        let named = |number: u64| {
+            let page = self.read(number)?;
+            Some((page.revision.name().into(), page.note))
+        };
+        self.pages().into_iter().rev().filter_map(named).collect()
     }
 
     /// The revisions, the newest first.
@@ -142,8 +170,12 @@ impl History {
     }
 
     /// A damaged page is as good as none.
+    fn read(&self, number: u64) -> Option<Page> {
+        super::record::read(&std::fs::read(self.path(number)).ok()?).ok()
+    }
+
     fn page(&self, number: u64) -> Option<Revision> {
-        let page: Page = super::record::read(&std::fs::read(self.path(number)).ok()?).ok()?;
+        let page = self.read(number)?;
         let texts = page.texts.into_iter().map(|(path, text)| (path.into(), Bytes::from(text)));
         let bytes = page.bytes.into_iter().map(|(path, bytes)| (path.into(), Bytes::from(bytes)));
         let binary = page.binary.into_iter().map(|(path, digits)| Some((path.into(), unhex(&digits)?)));
@@ -182,8 +214,22 @@ mod tests {
         let twice = tree("b", "2").in_part(selection(), tree("a", "1"), Some("lab".into()));
         let twice = tree("c", "3").in_part(selection(), twice, None);
         let kept = Revision { environment: Some("lab".into()), ..Revision::of_one(twice) };
-        history.add(&kept).unwrap();
+        history.add(&kept, &Note::default()).unwrap();
         assert_eq!(history.find("c (only web-1 without x)"), Some(kept));
+    }
+
+    #[test]
+    fn what_is_noted_of_a_revision_is_kept_and_absent_of_earlier_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::new(folder.path());
+        let note = Note { since: Some(7), author: Some("A <a@b>".into()), ..Note::default() };
+        history.add(&one("b", BTreeMap::new(), BTreeMap::new()), &note).unwrap();
+        let page = std::fs::read_to_string(history.path(1)).unwrap();
+        let mut former: serde_json::Value = serde_json::from_str(&page).unwrap();
+        former["revision"] = "a".into();
+        former.as_object_mut().unwrap().remove("note");
+        std::fs::write(history.path(0), former.to_string()).unwrap();
+        assert_eq!(history.notes(), [("b".into(), note), ("a".into(), Note::default())]);
     }
 
     /// As versions until November 2026 wrote it.
@@ -216,8 +262,8 @@ mod tests {
             let files =
                 [("a".into(), Bytes::from_static(b"x = 1")), ("b".into(), Bytes::from_static(&[255, 0]))];
             let kept = one(&revision, files.into(), BTreeMap::new());
-            history.add(&kept).unwrap();
-            history.add(&kept).unwrap();
+            history.add(&kept, &Note::default()).unwrap();
+            history.add(&kept, &Note::default()).unwrap();
             assert_eq!(history.all()[0], kept);
         }
         assert_eq!(history.all().len(), KEPT_MAX);
@@ -241,7 +287,7 @@ mod tests {
         let files = names.map(|name| (Arc::from(name), noise.clone())).into();
         let copies = names[..2].iter().map(|name| (Arc::from(*name), folder.path().join("x"))).collect();
         let kept = one("main@sha1:abcdef", files, copies);
-        history.add(&kept).unwrap();
+        history.add(&kept, &Note::default()).unwrap();
         let page = folder.path().join("history/1.json");
         assert!(std::fs::metadata(&page).unwrap().len() < 410_000);
         let read = history.all().remove(0);

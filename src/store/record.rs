@@ -116,6 +116,10 @@ struct PartRecord {
 }
 
 impl RevisionRecord {
+    pub(super) fn name(&self) -> &str {
+        &self.revision
+    }
+
     /// All but the files, which lie beside it.
     pub(super) fn of(revision: &Revision) -> RevisionRecord {
         let (environment, trees) = match revision.without_files() {

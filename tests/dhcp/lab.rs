@@ -107,6 +107,7 @@ impl Lab {
                 origin: origin(5),
             }),
             template: None,
+            profile: None,
             user_data: None,
             values: Arc::default(),
             redeploy: 1,

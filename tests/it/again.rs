@@ -244,11 +244,11 @@ fn meaning(desired: &Desired) -> String {
         selects,
         safety,
         secrets,
-        origins,
+        definitions,
         fixed: _,
     } = desired;
     let macs: BTreeMap<_, _> = macs.iter().collect();
-    let rest = format!("{macs:?}{pools:?}{selects}{safety:?}{secrets:?}{origins:?}");
+    let rest = format!("{macs:?}{pools:?}{selects}{safety:?}{secrets:?}{definitions:?}");
     format!("{subnets:#?}{boots:#?}{machines:#?}{deployments:#?}{rest}")
 }
 

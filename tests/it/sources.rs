@@ -357,7 +357,7 @@ async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
     assert!(matches!(approved, Outcome::Applied { .. }), "{approved:?}");
     assert_eq!((lab.deployments(), lab.reconciler.plans().len()), (5, 0));
     // Back to before it, whatever comes.
-    let earlier = lab.reconciler.revisions()[1].clone();
+    let earlier = lab.reconciler.revisions()[1].name.clone();
     assert_eq!(earlier, "b:b1 net:n1");
     let consent = Consent { removals: Some(2), ..Consent::default() };
     let pin = Order::Pin { revision: earlier, reason: String::new(), consent };
@@ -488,8 +488,8 @@ async fn begin(folder: &TempDir, files: &[(&str, &str)]) {
     };
     let files = files.iter().map(file).collect();
     let draft = Draft { files, message: "Begin\n".into(), author: ("a".into(), "a@localhost".into()) };
-    let reading = own.read().await.unwrap();
-    own.write(&reading, &draft, None).await.unwrap();
+    let reading = own.read(()).await.unwrap();
+    own.write(&reading, &draft, None, ()).await.unwrap();
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ fn a_resource_is_shown_as_written_and_changed_as_seen() {
     let file = house.folder.path().join("inventory/lab.toml");
     let before = std::fs::read_to_string(&file).unwrap();
     let more = "[pool.spare]\nprofile = 'base'\nselect = { rack = 'r1' }\n[profile.base]\nboot = 'local'\n\
+                [profile.web]\nextends = 'base'\ntimezone = 'UTC'\n\
                 [machine.ron]\nmac = '00:11:22:33:44:56'\nlabels = { rack = 'r1' }\n";
     std::fs::write(&file, before + more).unwrap();
     let status = || ask(&house, &[], "/v1/pools/spare").0.to_string();
@@ -71,6 +72,36 @@ fn a_resource_is_shown_as_written_and_changed_as_seen() {
     let (_, _, subnet) = ask(&house, &[], "/v1/subnets/lab");
     assert_eq!(subnet["resolved"]["cidr"], json!(["10.0.10.0/24"]));
     assert_eq!(ask(&house, &[], "/v1/profiles/base").2["spec"], json!({ "boot": "local" }));
+    let web = ask(&house, &[], "/v1/profiles/web").2;
+    assert_eq!((&web["extends"], &web["boot"]), (&json!(["base"]), &json!("local")), "inherited: {web:#}");
+    assert_eq!(web["resolved"]["values"], json!({ "timezone": "UTC" }));
+    assert_eq!((&pool["profile"], &pool["select"]), (&json!("base"), &json!({ "rack": "r1" })));
+    // Each kind of the manifests has a list, whose rows are what one resource begins with.
+    for (kind, name) in [
+        ("deployments", "harry"),
+        ("machines", "ron"),
+        ("boots", "local"),
+        ("subnets", "lab"),
+        ("profiles", "web"),
+        ("pools", "spare"),
+    ] {
+        let rows = ask(&house, &[], &format!("/v1/{kind}?name={name}")).2;
+        let one = ask(&house, &[], &format!("/v1/{kind}/{name}")).2;
+        let [Value::Object(row)] = rows.as_array().unwrap().as_slice() else { panic!("{kind}: {rows:#}") };
+        assert!(row.iter().all(|(member, value)| one[member] == *value), "{kind}: {row:?} {one:#}");
+    }
+    assert_eq!(
+        ask(&house, &[], "/v1/profiles?sort=-name&fields=name").2,
+        json!([{ "name": "web" }, { "name": "base" }])
+    );
+    assert_eq!(ask(&house, &[], "/v1/subnets?gateway=192.*").2, json!([]));
+    assert_eq!(ask(&house, &[], "/v1/templates").2, json!([]));
+    let sources = ask(&house, &[], "/v1/sources?fields=name,condition").2;
+    assert_eq!(sources, json!([{ "name": "inventory", "condition": "Ready" }]));
+    let revisions = ask(&house, &[], "/v1/revisions").2;
+    let live = &revisions[0];
+    assert_eq!((&live["live"], &live["author"]), (&json!(true), &Value::Null), "{revisions:#}");
+    assert!(live["effect"].as_str().unwrap().starts_with("Plan: ") && live["since"].is_string(), "{live:#}");
     assert_eq!(ask(&house, &[], "/v1/machines/ron").2["spec"]["labels"], json!({ "rack": "r1" }));
     // A machine that a deployment implies is written nowhere.
     let implied = ask(&house, &[], "/v1/machines/harry").2;
@@ -162,7 +193,21 @@ fn a_resource_is_shown_as_written_and_changed_as_seen() {
     assert_eq!((&done["status"], &done["result"]["outcome"]), (&json!(200), &json!("written")), "{done:#}");
     assert_eq!(ask(&house, &[], "/v1/deployments/harry").2["spec"]["disk"], "/dev/vde");
     let ended = || ask(&house, &[], "/v1/audit").2.to_string();
-    eventually("its end is audited", ended, |audit| audit.contains("disk): written"));
+    let id = path.rsplit('/').next().unwrap();
+    eventually("its end is audited", ended, |audit| audit.contains(&format!("operation {id}: ")));
+    let listed = ask(&house, &[], "/v1/operations").2;
+    assert_eq!((&listed[0]["id"], &listed[0]["result"]), (&json!(id), &Value::Null), "{listed:#}");
+    // A plan, too, may be waited for elsewhere.
+    let tree =
+        json!({ "revision": "mine", "files": { "lab.toml": std::fs::read_to_string(&file).unwrap() } })
+            .to_string();
+    let arguments =
+        ["-X", "POST", "-H", "Content-Type: application/json", "-H", "Prefer: wait=0", "-d", &tree];
+    let (status, _, begun) = ask(&house, &arguments, "/v1/plan");
+    assert_eq!((status, &begun["what"]), (202, &json!("plan revision mine")), "{begun:#}");
+    let path = format!("/v1/operations/{}", begun["id"].as_str().unwrap());
+    let state = || ask(&house, &[], &path).2["state"].to_string();
+    eventually("the plan is made", state, |state| state == "\"done\"");
     assert_eq!(ask(&house, &[], "/v1/operations/00000000-1").0, 410);
     assert_eq!(edit(&house, &["Prefer: wait=soon"], &disk("/dev/vde")).0, 400);
     let (status, head, _) = edit(&house, &["Prefer: wait=60"], &disk("/dev/vdf"));

@@ -133,7 +133,22 @@ fn a_reader_that_goes_ends_every_reading_verb_quietly() {
     // What goes on for ever finds out that nobody reads when it prints: there is something to print.
     assert_eq!(site.ctl("token create ci --role viewer").0, Some(0));
     let mut lines: Vec<String> = Vec::new();
-    for kind in ["deployments", "machines", "boots", "leases", "revisions", "drift", "effects", "tokens"] {
+    for kind in [
+        "deployments",
+        "machines",
+        "boots",
+        "profiles",
+        "templates",
+        "subnets",
+        "pools",
+        "leases",
+        "sources",
+        "operations",
+        "revisions",
+        "drift",
+        "effects",
+        "tokens",
+    ] {
         for form in ["table", "wide", "json", "jsonl", "yaml", "toml", "name"] {
             lines.push(format!("get {kind} -o {form}"));
         }
@@ -153,6 +168,8 @@ fn a_reader_that_goes_ends_every_reading_verb_quietly() {
         "token list",
         "describe deployment web-01",
         "describe machine m-db-1 -o json",
+        "describe subnet lab",
+        "describe boot debian -o json",
         "wait web-01 --timeout 0s -o json",
         "redeploy web-* --dry-run",
     ] {

@@ -118,18 +118,18 @@ async fn what_is_written_travels_by_ssh_too() {
     };
     let there = |what: &str| lab.run("git", &["-C", "repos/x.git", "show", what]);
     let source = place("person");
-    let reading = source.read().await.unwrap();
-    let commit = source.write(&reading, &draft("1", "2"), None).await.unwrap().unwrap();
+    let reading = source.read(()).await.unwrap();
+    let commit = source.write(&reading, &draft("1", "2"), None, ()).await.unwrap().unwrap();
     assert_eq!(lab.run("git", &["-C", "repos/x.git", "rev-parse", "main"]), commit);
     assert_eq!(there("main:a.toml"), "2");
     // Another commit came first: it is not overwritten.
-    let late = source.write(&reading, &draft("1", "3"), None).await;
+    let late = source.write(&reading, &draft("1", "3"), None, ()).await;
     assert!(matches!(late, Err(WriteError::Moved(_))), "{late:?}");
-    let reading = source.read().await.unwrap();
-    let branch = source.write(&reading, &draft("2", "4"), Some("voldemort/x")).await;
+    let reading = source.read(()).await.unwrap();
+    let branch = source.write(&reading, &draft("2", "4"), Some("voldemort/x"), ()).await;
     assert!(branch.is_ok(), "{branch:?}");
     assert_eq!((there("main:a.toml"), there("voldemort/x:a.toml")), ("2".to_owned(), "4".to_owned()));
-    let refused = place("stranger").write(&reading, &draft("2", "5"), None).await;
+    let refused = place("stranger").write(&reading, &draft("2", "5"), None, ()).await;
     assert!(
         matches!(&refused, Err(WriteError::Failed(why)) if why.contains("Permission denied")),
         "{refused:?}"

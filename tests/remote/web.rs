@@ -372,15 +372,15 @@ async fn what_is_written_travels_with_the_same_token() {
         author: ("t".into(), "t@localhost".into()),
     };
     let source = place("secret");
-    let reading = source.read().await.unwrap();
-    let commit = source.write(&reading, &draft("2", "3"), None).await.unwrap().unwrap();
+    let reading = source.read(()).await.unwrap();
+    let commit = source.write(&reading, &draft("2", "3"), None, ()).await.unwrap().unwrap();
     assert_eq!(lab.run("git", &["-C", "repos/x.git", "rev-parse", "main"]), commit);
     assert_eq!(lab.run("git", &["-C", "repos/x.git", "show", "main:a.toml"]), "3");
     // Another commit came first.
-    let late = source.write(&reading, &draft("2", "4"), None).await;
+    let late = source.write(&reading, &draft("2", "4"), None, ()).await;
     assert!(matches!(late, Err(WriteError::Moved(_))), "{late:?}");
-    let reading = source.read().await.unwrap();
-    let refused = place("wrong").write(&reading, &draft("3", "4"), None).await;
+    let reading = source.read(()).await.unwrap();
+    let refused = place("wrong").write(&reading, &draft("3", "4"), None, ()).await;
     assert!(matches!(&refused, Err(WriteError::Failed(why)) if why.contains("(401)")), "{refused:?}");
     assert_eq!(lab.run("git", &["-C", "repos/x.git", "show", "main:a.toml"]), "3");
 }

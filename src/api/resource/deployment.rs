@@ -26,6 +26,9 @@ pub struct Deployment {
     pub address6: Option<Ipv6Addr>,
     pub boot: String,
     pub template: Option<String>,
+    /// The profile that it names itself.
+    #[serde(default)]
+    pub profile: Option<String>,
     pub redeploy: u64,
     pub phase: Word<Phase>,
     /// What its next network boot leads to.
@@ -34,6 +37,9 @@ pub struct Deployment {
     pub since: Option<String>,
     pub subnet: Subnet,
     pub origin: String,
+    /// The source whose manifests have it, where there are several.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +75,7 @@ pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
         address6: found.address6.or(leased6),
         boot: found.boot.name.to_string(),
         template: found.template.as_ref().map(|template| template.name.to_string()),
+        profile: found.profile.as_ref().map(ToString::to_string),
         redeploy: found.redeploy,
         phase: state.phase(found).into(),
         next_boot: match duty {
@@ -83,6 +90,7 @@ pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
             gateway: found.subnet.gateway,
         },
         origin: found.origin.to_string(),
+        source: found.origin.file.source().map(str::to_owned),
     })
 }
 

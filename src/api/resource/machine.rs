@@ -32,6 +32,9 @@ pub struct Machine {
     #[serde(default)]
     pub stuck: Option<String>,
     pub origin: Option<String>,
+    /// The source whose manifests have it, where there are several.
+    #[serde(default)]
+    pub source: Option<String>,
     /// Where its manifest says how its power is read.
     #[serde(default)]
     pub power: Option<Power>,
@@ -112,6 +115,7 @@ fn described_one(state: &State, machine: &desired::Machine) -> Machine {
         deployment: state.tenants().get(&machine.name).map(ToString::to_string),
         protected: state.protected().contains(&machine.name),
         origin: Some(machine.origin.to_string()),
+        source: machine.origin.file.source().map(str::to_owned),
         power: power(state, machine),
         stuck: state.loops().stuck(&machine.name).map(|text| text.to_string()),
         ..sighting(seen)
@@ -130,6 +134,7 @@ fn sighting(seen: Option<&Seen>) -> Machine {
         last_seen: seen.map(|seen| seen.last.to_string()),
         stuck: None,
         origin: None,
+        source: None,
         power: None,
     }
 }

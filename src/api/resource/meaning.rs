@@ -7,13 +7,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::subnet::{dynamic, networks};
 use crate::api::Word;
-use crate::desired::{self, Place};
+use crate::desired::template::Input;
+use crate::desired::{self, DefinitionBody, Place};
 use crate::manifest::Kind;
+use crate::model::variable::VariableType;
 use crate::model::words::words;
 use crate::model::{Name, Phase};
 use crate::render;
 use crate::state::State;
+
+/// What a template takes for one of its variables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TemplateInput {
+    #[serde(rename = "type")]
+    pub kind: Word<VariableType>,
+    /// Its value where nothing sets it; without one it must be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<Value>,
+}
 
 /// What a resource means; members that its kind does not have are absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +35,13 @@ pub struct Meaning {
     /// The machine that a deployment names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
-    /// The labels by which a deployment chooses its machine.
+    /// The profile that a deployment or pool names itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// The profiles that a profile starts from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extends: Vec<String>,
+    /// The labels by which a deployment chooses its machine, or that those of a pool have.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub select: BTreeMap<String, String>,
     /// The fixed IPv4 address.
@@ -83,6 +102,21 @@ pub struct Meaning {
     /// What the daemon is on a subnet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// What reads the rendered file of a template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Where the text of a template is, relative to the inventory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The variables of a template.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, TemplateInput>,
+    /// Most machines of a pool given out at a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<i64>,
+    /// After this a claim of a pool ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
 }
 
 words! {
@@ -148,10 +182,8 @@ pub fn of(state: &State, kind: Kind, name: &Name) -> Option<Meaning> {
         }
         Kind::Boot => boot(desired.boots.get(name)?),
         Kind::Subnet => subnet(desired.subnets.get(name)?),
-        // They mean what deployments inherit of them.
         Kind::Profile | Kind::Pool | Kind::Template => {
-            desired.origins.get(&(kind, name.clone()))?;
-            Meaning::default()
+            definition(&desired.definitions.get(&(kind, name.clone()))?.body)
         }
     })
 }
@@ -167,6 +199,7 @@ fn deployment(found: &desired::Deployment) -> Meaning {
     };
     Meaning {
         machine,
+        profile: found.profile.as_ref().map(ToString::to_string),
         select,
         address: found.address,
         address6: found.address6,
@@ -178,6 +211,42 @@ fn deployment(found: &desired::Deployment) -> Meaning {
         values: found.values.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
         digest: Some(found.digest.to_string()),
         ..Meaning::default()
+    }
+}
+
+fn definition(body: &DefinitionBody) -> Meaning {
+    fn text<T: ToString>(value: Option<&T>) -> Option<String> {
+        value.map(ToString::to_string)
+    }
+    match body {
+        DefinitionBody::Profile { extends, subnet, boot, template, user_data, values } => Meaning {
+            extends: texts(extends),
+            subnet: text(subnet.as_ref()),
+            boot: text(boot.as_ref()),
+            template: text(template.as_ref()),
+            user_data: text(user_data.as_ref()),
+            values: values.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+            ..Meaning::default()
+        },
+        DefinitionBody::Template { kind, file, inputs } => {
+            let input = |(name, input): (&String, &Input)| {
+                let default = input.default.as_ref().map(plain);
+                (name.clone(), TemplateInput { kind: input.kind.into(), default })
+            };
+            Meaning {
+                kind: text(kind.as_ref()),
+                file: text(file.as_ref()),
+                inputs: inputs.iter().map(input).collect(),
+                ..Meaning::default()
+            }
+        }
+        DefinitionBody::Pool { profile, select, max, ttl } => Meaning {
+            profile: text(profile.as_ref()),
+            select: select.clone(),
+            max: *max,
+            ttl: text(ttl.as_ref()),
+            ..Meaning::default()
+        },
     }
 }
 
@@ -194,17 +263,14 @@ fn boot(found: &desired::Boot) -> Meaning {
 
 fn subnet(found: &desired::Subnet) -> Meaning {
     let six = found.ipv6.as_ref();
-    let mut dynamic = texts(&found.dynamic);
-    dynamic.extend(six.iter().flat_map(|six| texts(&six.dynamic)));
     let mut dns = texts(&found.dns);
     dns.extend(six.iter().flat_map(|six| texts(&six.dns)));
-    let networks = found.cidr.map(|cidr| cidr.to_string()).into_iter();
     Meaning {
-        cidr: networks.chain(six.map(|six| six.cidr.to_string())).collect(),
+        cidr: networks(found),
         gateway: found.gateway,
         dns,
         domain: found.domain.clone(),
-        dynamic,
+        dynamic: dynamic(found),
         lease: Some(found.lease.to_string()),
         mode: Some(found.mode.to_string()),
         ..Meaning::default()

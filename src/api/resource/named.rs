@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::meaning::{self, Meaning, Standing};
-use super::{boot, deployment, machine};
+use super::{Pool, Profile, Template, boot, definition, deployment, machine, subnet};
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
@@ -56,13 +56,6 @@ pub struct Resource<T> {
     pub etag: String,
 }
 
-/// A resource of a kind that has no list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Plain {
-    pub name: String,
-    pub origin: String,
-}
-
 /// Where a resource is written; `None` if the manifests that are served do not have it.
 pub fn origin(state: &state::State, kind: Kind, name: &Name) -> Option<Origin> {
     let desired = state.desired();
@@ -71,7 +64,9 @@ pub fn origin(state: &state::State, kind: Kind, name: &Name) -> Option<Origin> {
         Kind::Machine => desired.machines.get(name).map(|found| found.origin.clone()),
         Kind::Boot => desired.boots.get(name).map(|found| found.origin.clone()),
         Kind::Subnet => desired.subnets.get(name).map(|found| found.origin.clone()),
-        Kind::Profile | Kind::Pool | Kind::Template => desired.origins.get(&(kind, name.clone())).cloned(),
+        Kind::Profile | Kind::Pool | Kind::Template => {
+            desired.definitions.get(&(kind, name.clone())).map(|found| found.origin.clone())
+        }
     }
 }
 
@@ -91,10 +86,10 @@ pub fn shown(state: &state::State, kind: Kind, name: &Name, written: Written) ->
         Kind::Deployment => filled(deployment::one(state, name.as_str())?, state, kind, name, written),
         Kind::Machine => filled(machine::one(state, name)?, state, kind, name, written),
         Kind::Boot => filled(boot::one(state, name)?, state, kind, name, written),
-        Kind::Subnet | Kind::Pool | Kind::Profile | Kind::Template => {
-            let origin = origin(state, kind, name)?.to_string();
-            filled(Plain { name: name.to_string(), origin }, state, kind, name, written)
-        }
+        Kind::Subnet => filled(subnet::one(state, name)?, state, kind, name, written),
+        Kind::Profile => filled(definition::one::<Profile>(state, name)?, state, kind, name, written),
+        Kind::Template => filled(definition::one::<Template>(state, name)?, state, kind, name, written),
+        Kind::Pool => filled(definition::one::<Pool>(state, name)?, state, kind, name, written),
     }
 }
 
@@ -126,7 +121,10 @@ pub fn routes<B: Backend>() -> Routes<B> {
             Kind::Deployment => route::<deployment::Deployment>(kind),
             Kind::Machine => route::<machine::Machine>(kind),
             Kind::Boot => route::<boot::Boot>(kind),
-            Kind::Subnet | Kind::Pool | Kind::Profile | Kind::Template => route::<Plain>(kind),
+            Kind::Subnet => route::<subnet::SubnetRow>(kind),
+            Kind::Profile => route::<Profile>(kind),
+            Kind::Template => route::<Template>(kind),
+            Kind::Pool => route::<Pool>(kind),
         };
         routes.add(route, move |State(backend): State<B>, Path(name): Path<String>, headers: HeaderMap| {
             one(backend, kind, name, headers)

@@ -1,4 +1,4 @@
-//! `GET /v1/operations/ID`: what became of a request that was answered with 202.
+//! `GET /v1/operations` and `/v1/operations/ID`: what became of requests that were answered with 202.
 
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::{Row, or_dash};
 use crate::api::operation::{Found, Operations};
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
@@ -29,9 +30,29 @@ pub struct Operation {
     pub ended: Option<String>,
     /// The status that the request would have been answered with.
     pub status: Option<u16>,
-    /// The answer that it would have had; null while it is running.
+    /// The answer that it would have had; null while it is running, and in the list.
     #[serde(default)]
     pub result: Value,
+}
+
+impl Row for Operation {
+    const COLUMNS: &'static [&'static str] = &["ID", "STATE", "STATUS", "WHAT", "BY", "SINCE", "ENDED"];
+
+    fn name(&self) -> &str {
+        &self.id
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            self.state.clone(),
+            or_dash(self.status.as_ref()),
+            self.what.clone(),
+            self.by.clone(),
+            self.since.clone(),
+            or_dash(self.ended.as_ref()),
+        ]
+    }
 }
 
 pub fn routes<B: Backend>() -> Routes<B> {

@@ -94,7 +94,12 @@ pub fn routes<B: Backend>() -> Routes<B> {
     let plans = Route::post("/v1/plan", "What would happen if this tree were applied")
         .needs(Role::Viewer)
         .takes::<Tree>()
+        .header(
+            "Prefer",
+            "`wait=N` (RFC 7240), up to 600: what is not done within N seconds is answered with 202 and goes on",
+        )
         .answers::<Outcome>(StatusCode::OK, "The plan, and why it would be held")
+        .answers::<Operation>(StatusCode::ACCEPTED, "It goes on: `Location` is where its end is found")
         .answers::<Outcome>(
             StatusCode::UNPROCESSABLE_ENTITY,
             "The manifests are wrong, or files are missing",
@@ -116,8 +121,19 @@ pub fn routes<B: Backend>() -> Routes<B> {
     Routes::new().add(plans, plan::<B>).add(applies, apply::<B>)
 }
 
-async fn plan<B: Backend>(State(backend): State<B>, PostedTree(tree, _room): PostedTree<Tree>) -> Response {
-    respond(backend.plan(tree).await, Outcome::answer)
+async fn plan<B: Backend>(
+    State(backend): State<B>,
+    Extension(caller): Extension<Caller>,
+    Extension(operations): Extension<Operations>,
+    headers: HeaderMap,
+    PostedTree(tree, room): PostedTree<Tree>,
+) -> Response {
+    let what = format!("plan revision {}", tree.revision);
+    let work = async move {
+        let _room = room;
+        respond(backend.plan(tree).await, Outcome::answer)
+    };
+    operations.within(&caller, &headers, what, work).await
 }
 
 async fn apply<B: Backend>(

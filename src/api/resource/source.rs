@@ -1,9 +1,9 @@
-//! How a source stands: part of the status.
+//! `GET /v1/sources`, and part of the status: how a source stands.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::or_dash;
+use super::{Row, or_dash};
 use crate::api::Word;
 use crate::model::{Name, SourceCondition, Time};
 use crate::state;
@@ -58,5 +58,28 @@ impl SourceStatus {
         lines.extend(next.as_ref().map(|next| format!("next look    {next}")));
         lines.extend(Some(reason.clone()).filter(|reason| !reason.is_empty()));
         lines
+    }
+}
+
+impl Row for SourceStatus {
+    const COLUMNS: &'static [&'static str] =
+        &["NAME", "CONDITION", "SINCE", "APPLIED", "ATTEMPTED", "LOCATION", "REASON"];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let or_dash = |text: &String| or_dash(Some(text).filter(|text| !text.is_empty()));
+        vec![
+            self.name.clone(),
+            self.condition.to_string(),
+            self.since.clone(),
+            or_dash(&self.applied),
+            or_dash(&self.attempted),
+            self.location.clone(),
+            // Problems of manifests have many lines; `-o json` and `get status` show all.
+            or_dash(&self.reason.lines().next().unwrap_or_default().to_owned()),
+        ]
     }
 }

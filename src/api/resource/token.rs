@@ -179,7 +179,7 @@ async fn create<B: Backend>(
     };
     // A slip of the pen would make a token that opens nothing, which is found out when it is needed.
     let state = backend.state();
-    let is_unknown = |pool: &&Name| !state.desired().origins.contains_key(&(Kind::Pool, (*pool).clone()));
+    let is_unknown = |pool: &&Name| !state.desired().definitions.contains_key(&(Kind::Pool, (*pool).clone()));
     if let Some(unknown) = new.pools.iter().find(is_unknown) {
         return problem(StatusCode::CONFLICT, &format!("the inventory that is served has no pool {unknown}"));
     }

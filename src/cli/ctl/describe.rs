@@ -1,13 +1,17 @@
-//! `voldemortctl describe`: all about one deployment or machine.
+//! `voldemortctl describe`: all about one resource.
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
-use crate::cli::Exit;
+use super::output;
+use crate::api::client;
+use crate::api::resource::Listed;
 use crate::cli::live::{Names, names};
-use crate::cli::remote::Remote;
-use crate::cli::why;
+use crate::cli::remote::{self, Remote};
+use crate::cli::{Exit, exit, why};
 
-/// Show all about one deployment or machine: what it is offered, from which lines, its last boot
+/// Show all about one resource. Of a deployment or machine: what it is offered, from which lines, its last boot; of the
+/// others: what is written, where, and what it means with all that it inherits
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[arg(value_enum)]
@@ -25,12 +29,38 @@ enum Kind {
     Deployment,
     #[value(alias = "machines")]
     Machine,
+    #[value(alias = "boots")]
+    Boot,
+    #[value(alias = "profiles")]
+    Profile,
+    #[value(alias = "templates")]
+    Template,
+    #[value(alias = "subnets")]
+    Subnet,
+    #[value(alias = "pools")]
+    Pool,
 }
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
-    let wanted = match arguments.kind {
-        Kind::Deployment => why::Wanted::Deployment,
-        Kind::Machine => why::Wanted::Machine,
-    };
-    why::ask(&arguments.name, wanted, arguments.output == "json", remote)
+    let json = arguments.output == "json";
+    match arguments.kind {
+        Kind::Deployment => why::ask(&arguments.name, why::Wanted::Deployment, json, remote),
+        Kind::Machine => why::ask(&arguments.name, why::Wanted::Machine, json, remote),
+        Kind::Boot => whole(Listed::Boots, arguments, remote),
+        Kind::Profile => whole(Listed::Profiles, arguments, remote),
+        Kind::Template => whole(Listed::Templates, arguments, remote),
+        Kind::Subnet => whole(Listed::Subnets, arguments, remote),
+        Kind::Pool => whole(Listed::Pools, arguments, remote),
+    }
+}
+
+/// What the daemon says of a resource: as it is written, and what that means.
+fn whole(list: Listed, arguments: &Arguments, remote: &Remote) -> Exit {
+    let json = arguments.output == "json";
+    let path = format!("{}/{}", list.path(), client::escaped(&arguments.name));
+    match remote.block_on(async |client| client.get::<Value>(&path).await) {
+        Ok(found) if json => exit::print_json(&found),
+        Ok(found) => exit::print(&output::document(&found)),
+        Err(error) => remote::failed(&error, json),
+    }
 }

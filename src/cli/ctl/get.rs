@@ -11,8 +11,8 @@ use super::table;
 use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::resource::{
-    Boot, Deployment, Drift, Effect, Lease, Listed, LogSender, Machine, Row, Status, Token, WaitingPlan,
-    Webhook,
+    Boot, Deployment, Drift, Effect, Lease, Listed, LogSender, Machine, Operation, Pool, Profile, Revision,
+    Row, SourceStatus, Status, SubnetRow, Template, Token, WaitingPlan, Webhook,
 };
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
@@ -98,11 +98,21 @@ impl ValueEnum for Listed {
             Listed::Deployments => value.alias("deployment"),
             Listed::Machines => value.alias("machine"),
             Listed::Boots => value.alias("boot"),
+            Listed::Profiles => value.alias("profile"),
+            Listed::Templates => value.alias("template").help("The templates of the manifests"),
+            Listed::Subnets => value.alias("subnet"),
+            Listed::Pools => value.alias("pool"),
             Listed::Leases => value.alias("lease"),
-            Listed::Status => value.aliases(["source", "sources"]),
+            Listed::Status => value.help("How the daemon and its sources stand, in sentences"),
+            Listed::Sources => {
+                value.alias("source").help("Repositories and directories that manifests come from, and how they stand")
+            }
+            Listed::Operations => {
+                value.alias("operation").help("Requests that went on after they were answered, since the daemon started")
+            }
             Listed::Plans => value.alias("plan").help("Revisions that wait for somebody's approval"),
             Listed::Revisions => {
-                value.alias("revision").help("Revisions that can be pinned, the newest first")
+                value.alias("revision").help("What was live lately and can be pinned, the newest first: since when, by whom, and with what effect")
             }
             Listed::Drift => value.help("Where machines are not as the inventory has them"),
             Listed::Effects => value
@@ -124,10 +134,16 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Listed::Deployments => list::<Deployment>(arguments, remote),
         Listed::Machines => list::<Machine>(arguments, remote),
         Listed::Boots => list::<Boot>(arguments, remote),
+        Listed::Profiles => list::<Profile>(arguments, remote),
+        Listed::Templates => list::<Template>(arguments, remote),
+        Listed::Subnets => list::<SubnetRow>(arguments, remote),
+        Listed::Pools => list::<Pool>(arguments, remote),
+        Listed::Sources => list::<SourceStatus>(arguments, remote),
         Listed::Leases => list::<Lease>(arguments, remote),
         Listed::Status => status(arguments, remote),
+        Listed::Operations => list::<Operation>(arguments, remote),
         Listed::Plans => plans(arguments, remote),
-        Listed::Revisions => list::<String>(arguments, remote),
+        Listed::Revisions => list::<Revision>(arguments, remote),
         Listed::Drift => list::<Drift>(arguments, remote),
         Listed::Effects => list::<Effect>(arguments, remote),
         Listed::LogSenders => list::<LogSender>(arguments, remote),

@@ -127,6 +127,13 @@ fn yaml(values: &[Value]) -> String {
     out
 }
 
+/// One object as YAML.
+pub(super) fn document(value: &Value) -> String {
+    let mut out = String::new();
+    block(&mut out, value, 0);
+    out
+}
+
 /// A value at the end of a line that has begun; further lines are indented by `depth`.
 fn block(out: &mut String, value: &Value, depth: usize) {
     let indent = "  ".repeat(depth);

@@ -12,8 +12,9 @@ use crate::daemon::now;
 use crate::desired::Media;
 use crate::media::Seen;
 use crate::model::{Name, SourceCondition};
-use crate::plan::{self, Consent};
+use crate::plan::{self, Consent, Plan};
 use crate::state::{Revision, SourceRevision};
+use crate::store::history::Note;
 
 impl Reconciler {
     /// Takes note of what a source holds now, and adopts it if nothing speaks against it.
@@ -70,7 +71,7 @@ impl Reconciler {
             lock(&self.set).rest(name);
             self.settle(name, &revision);
             if let Ok(kept) = put_together {
-                self.record(Arc::new(kept)).await;
+                self.record(Arc::new(kept), Note::default()).await;
             }
             return false;
         }
@@ -111,7 +112,7 @@ impl Reconciler {
                 let text = format!("{revision} is live: {}", plan::report::summary(&plan));
                 self.enter(name, &revision, &text).await;
                 self.tell(name, text);
-                self.adopted(name, source, whole).await;
+                self.adopted(name, source, whole, &plan).await;
                 return true;
             }
             Ok(Adopted::Held(_, holds)) => self.wait(waiting(SourceCondition::Held), holds),
@@ -127,28 +128,43 @@ impl Reconciler {
     /// Enters in the audit log what was adopted, with the author of its commit.
     async fn enter(&self, name: &Name, revision: &str, text: &str) {
         let Some(audit) = self.audit.get() else { return };
-        let author = lock(&self.authors).get(name).filter(|(read, _)| **read == *revision).cloned();
-        audit.adopted(name, author.as_ref().map(|(_, author)| &**author), text).await;
+        let commit = self.commit_of(name, revision);
+        audit.adopted(name, commit.as_ref().map(|commit| &*commit.author), text).await;
     }
 
     /// Something of a source is live, as part of `whole`.
-    pub(super) async fn adopted(&self, name: &Name, source: SourceRevision, whole: Arc<Revision>) {
+    pub(super) async fn adopted(
+        &self,
+        name: &Name,
+        source: SourceRevision,
+        whole: Arc<Revision>,
+        plan: &Plan,
+    ) {
         lock(&self.waiting).remove(name);
         lock(&self.degraded).remove(name);
         self.serves(whole.clone(), self.take_tried(name, &whole.name()));
+        let commit = self.commit_of(name, &source.revision);
+        let note = Note {
+            since: Some(now().0),
+            source: self.distinct(name).map(|name| name.to_string()),
+            author: commit.as_ref().map(|commit| commit.author.to_string()),
+            subject: commit.as_ref().map(|commit| commit.subject.to_string()),
+            committed: commit.map(|commit| commit.at.0),
+            effect: Some(plan::report::summary(plan)),
+        };
         let settled = source.settled.clone();
         lock(&self.set).adopt(name, source);
         self.settle(name, &settled);
-        self.record(whole).await;
+        self.record(whole, note).await;
     }
 
     /// Keeps what is live for a later pin.
-    async fn record(&self, kept: Arc<Revision>) {
+    async fn record(&self, kept: Arc<Revision>, note: Note) {
         if kept.name() != self.keeper.state().desired().revision {
             return;
         }
         let history = self.history.clone();
-        let written = tokio::task::spawn_blocking(move || history.add(&kept)).await;
+        let written = tokio::task::spawn_blocking(move || history.add(&kept, &note)).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(%error, "the revision is live, but can't be saved for a later pin");
         }

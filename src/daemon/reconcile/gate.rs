@@ -1,6 +1,8 @@
 //! Sources as verbs read and write them.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
 
 use super::{Reconciler, lock};
 use crate::daemon::now;
@@ -18,7 +20,24 @@ pub(in crate::daemon) struct Gate {
     place: tokio::sync::Mutex<()>,
     /// Since when a write to the source is under way.
     writing: Mutex<Option<Time>>,
+    /// How many more threads may be in calls into its file system, which may never end.
+    threads: Threads,
 }
+
+struct Threads(Arc<Semaphore>);
+
+impl Default for Threads {
+    fn default() -> Threads {
+        Threads(Arc::new(Semaphore::new(THREADS)))
+    }
+}
+
+/// Most threads that verbs leave in the file system of one source.
+const THREADS: usize = 4;
+
+/// Why a source is neither read nor written.
+const HANGS: &str = "earlier reads and writes of its files have not ended: its file system does not answer; mount it anew, or bring \
+                     its server back";
 
 /// How long a write may take before status reports it.
 const LONG: Span = Span::seconds(5);
@@ -30,8 +49,11 @@ impl Reconciler {
 
     /// Reads a source as it is now.
     pub(in crate::daemon) async fn read_now(&self, name: &Name) -> Result<Reading, SourceError> {
-        let _place = self.gates[name].place.lock().await;
-        self.sources[name].place.read().await
+        let gate = &self.gates[name];
+        let _place = gate.place.lock().await;
+        let busy = || SourceError::Git(format!("source {name}: {HANGS}"));
+        let thread = gate.threads.0.clone().try_acquire_owned().map_err(|_| busy())?;
+        self.sources[name].place.read(thread).await
     }
 
     /// Writes a draft to a source; a commit on a new branch of that name, if there is one.
@@ -45,7 +67,9 @@ impl Reconciler {
         let gate = &self.gates[name];
         let _place = gate.place.lock().await;
         let _writing = Writing::begin(&gate.writing);
-        self.sources[name].place.write(reading, draft, branch).await
+        let busy = |_| WriteError::Failed(HANGS.into());
+        let thread = gate.threads.0.clone().try_acquire_owned().map_err(busy)?;
+        self.sources[name].place.write(reading, draft, branch, thread).await
     }
 
     /// The writes that take long, a sentence each.

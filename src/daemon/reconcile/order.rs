@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::control::Pause;
 use super::waiting::Waiting;
 use super::{Media, Reconciler, listed, lock};
-use crate::api::resource::{Order, Outcome};
+use crate::api::resource::{self, Order, Outcome};
 use crate::daemon::commands::Adopted;
 use crate::daemon::now;
-use crate::model::{Name, Span};
+use crate::model::{Name, Span, Time};
 use crate::plan::{self, Consent, Hold, Plan, Proposal};
 use crate::state::{Composition, Doubts, Verdict};
+use crate::store::history::Note;
 
 impl Reconciler {
     /// `POST /v1/orders`.
@@ -79,7 +80,7 @@ impl Reconciler {
             Adopted::Applied(plan) => {
                 let summary = plan::report::summary(&plan);
                 self.tell(name, format!("{} was approved: {summary}", source.name()));
-                self.adopted(name, source.clone(), revision.clone()).await;
+                self.adopted(name, source.clone(), revision.clone(), &plan).await;
                 self.retry().await;
                 Outcome::Applied { plan }
             }
@@ -118,7 +119,7 @@ impl Reconciler {
 
     async fn pin(&self, name: &str, reason: String, consent: Consent) -> Result<Outcome, String> {
         let kept = self.history.find(name).ok_or_else(|| {
-            let known: Vec<String> = self.revisions();
+            let known: Vec<String> = self.revisions().into_iter().map(|known| known.name).collect();
             format!("{name} is not kept; there are: {}", known.join(", "))
         })?;
         // Nothing of a source is settled: its latest revision is adopted when the pin ends.
@@ -145,9 +146,24 @@ impl Reconciler {
         })
     }
 
-    /// Names of the revisions that can be pinned, the newest first.
-    pub fn revisions(&self) -> Vec<String> {
-        self.history.all().into_iter().map(|kept| kept.name().to_string()).collect()
+    /// The revisions that can be pinned, the newest first. It reads them from disk.
+    pub fn revisions(&self) -> Vec<resource::Revision> {
+        let served = self.keeper.state().desired().revision.clone();
+        let row = |(name, note): (Arc<str>, Note)| {
+            let Note { since, source, author, subject, committed, effect } = note;
+            let time = |at: Option<u64>| at.map(|at| Time(at).to_string());
+            resource::Revision {
+                name: name.to_string(),
+                since: time(since),
+                source,
+                author,
+                subject,
+                committed: time(committed),
+                effect,
+                live: name == served,
+            }
+        };
+        self.history.notes().into_iter().map(row).collect()
     }
 
     /// Why a tree applied by hand would not last.
@@ -167,7 +183,7 @@ impl Reconciler {
     }
 
     /// The name of a source where there are several: two may have revisions of the same name.
-    fn distinct<'a>(&self, name: &'a Name) -> Option<&'a Name> {
+    pub(super) fn distinct<'a>(&self, name: &'a Name) -> Option<&'a Name> {
         (self.sources.len() > 1).then_some(name)
     }
 

@@ -92,7 +92,7 @@ impl Reconciler {
             Adopted::Applied(plan) => {
                 let summary = plan::report::summary(&plan);
                 self.tell(&name, format!("{} was applied by hand: {summary}", source.name()));
-                self.adopted(&name, source, revision).await;
+                self.adopted(&name, source, revision, &plan).await;
                 self.paused();
                 self.retry().await;
                 Outcome::Applied { plan }
@@ -178,8 +178,17 @@ impl Reconciler {
         let prefix = if self.sources.len() > 1 { root_of(&name) } else { String::new() };
         let (places, shelf) = (self.places(&name), self.shelf.clone());
         // Files are read here, to compare them.
-        let look = move || Sent::find(prefix, places, media, &shelf);
-        let look = tokio::time::timeout(COMPARING, tokio::task::spawn_blocking(look)).await;
+        let threads = self.comparing.clone();
+        let look = async move {
+            let thread = threads.acquire_owned().await;
+            let look = move || {
+                let found = Sent::find(prefix, places, media, &shelf);
+                drop(thread);
+                found
+            };
+            tokio::task::spawn_blocking(look).await
+        };
+        let look = tokio::time::timeout(COMPARING, look).await;
         let look = look.map_err(|_| "the tree's files are still being compared; try again in a minute")?;
         let (sent, copies) = look.map_err(|error| error.to_string())?;
         let settled = self.attempted(&name);

@@ -95,6 +95,7 @@ impl Resolver<'_> {
         let mut deployment = Deployment {
             name: name.clone(),
             place,
+            profile: resource.body.profile.as_ref().map(|profile| profile.value.clone()),
             address,
             address6,
             subnet,

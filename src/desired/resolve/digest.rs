@@ -165,6 +165,8 @@ pub(super) fn deployment(
     let Deployment {
         name,
         place,
+        // What it brings stands in the other members.
+        profile: _,
         address,
         address6,
         subnet,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::{Resolver, option};
+use super::{Resolver, definition, option};
 use crate::manifest::document::{Settings, WrittenRoute};
 use crate::manifest::{Code, Field, Marked, Problem, Value};
 use crate::model::Name;
@@ -81,6 +81,8 @@ impl Resolver<'_> {
         let used: HashSet<&Name> = deployments.chain(parents).map(|name| &name.value).collect();
         for name in documents.profiles.keys() {
             let effective = self.effective(name, &mut Vec::new());
+            Arc::make_mut(&mut self.desired.definitions)
+                .extend(definition::profile(documents, name, &effective));
             // A profile that no deployment names only has to be correct.
             if !used.contains(name) {
                 drop(effective);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Resolver, digest, variable};
+use super::{Resolver, definition, digest};
 use crate::desired::template::{Input, Template};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::similar::similar;
@@ -77,12 +77,11 @@ impl Resolver<'_> {
     }
 
     fn input(&mut self, name: &str, variable: &document::Variable) -> Input {
-        let kind = variable.kind.as_ref().map_or(VariableType::String, |kind| kind.value);
+        let input = definition::input(variable);
         if let Some(default) = &variable.default {
-            self.typed(name, kind, default, variable.kind.as_ref().map(|kind| kind.mark));
+            self.typed(name, input.kind, default, variable.kind.as_ref().map(|kind| kind.mark));
         }
-        let default = variable.default.as_ref().map(|default| variable::value(&default.value));
-        Input { kind, default }
+        input
     }
 
     fn text(&mut self, file: &Marked<Arc<str>>) -> Option<Text> {

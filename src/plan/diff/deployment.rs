@@ -195,6 +195,7 @@ fn deployment_details(
     let Deployment {
         name,
         place: _,
+        profile: _,
         address,
         address6,
         subnet,

@@ -148,6 +148,7 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> State {
         subnet: Arc::new(subnet),
         boot,
         template: None,
+        profile: None,
         user_data: None,
         values: Default::default(),
         redeploy: 1,

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use git2::{ObjectType, Odb, Oid, Repository, Signature, Tree, TreeEntry};
 
 use super::{Fetched, copies, tidy};
-use crate::source::{Body, LeftOut, Snapshot, SourceError};
+use crate::model::Time;
+use crate::source::{Body, Commit, LeftOut, Snapshot, SourceError};
 
 /// The reference that every fetch of a branch or tag writes.
 pub(crate) const FOLLOWED: &str = "refs/followed";
@@ -181,8 +182,12 @@ impl Mirror {
         };
         reader.folder(&tree, "", 0)?;
         let Reader { files, left_out, .. } = reader;
-        let author = Some(found.author().to_string().into());
-        Ok(Some(Reading { snapshot: Snapshot { revision, author, files, left_out }, tree: id }))
+        let commit = Some(Commit {
+            author: found.author().to_string().into(),
+            subject: found.summary().ok().flatten().unwrap_or_default().into(),
+            at: Time(found.time().seconds().max(0).cast_unsigned().saturating_mul(1000)),
+        });
+        Ok(Some(Reading { snapshot: Snapshot { revision, commit, files, left_out }, tree: id }))
     }
 }
 

@@ -216,7 +216,7 @@ fn desired_part(desired: &Desired, machines: &BTreeSet<Name>, deployments: &BTre
         selects: desired.selects,
         safety: desired.safety.clone(),
         secrets: Default::default(),
-        origins: Default::default(),
+        definitions: Default::default(),
         fixed: Fixed::default(),
     })
 }
