@@ -60,6 +60,7 @@
 //! | [`store`] | what survives a crash | model, state, thread |
 //! | [`power`] | the power of machines, as their management controllers report it | model |
 //! | [`api`] | the control API | model, manifest, edit, secret, desired, state, plan, power |
+//! | [`agent`] | the program on a machine that is described or wiped: process 1 of an initrd | model, api |
 //! | [`config`] | the daemon's settings | model |
 //! | [`daemon`] | sockets, tasks, clock, the keeper | all above |
 //! | [`cli`] | one file per command | all above |
@@ -85,6 +86,7 @@
 // What can't fail is said by `expect`, with the reason; input never reaches either.
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
+pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod config;

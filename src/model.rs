@@ -8,6 +8,7 @@ pub mod caller;
 pub mod condition;
 pub mod content;
 pub mod credential;
+pub mod datagram;
 pub mod dhcp_option;
 pub mod facts;
 pub mod folded;

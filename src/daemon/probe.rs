@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::link::Interface;
 use super::raw::{self, RawSender};
+use crate::model::datagram;
 use crate::proto::dhcp::{CLIENT_PORT, SERVER_PORT};
 
 /// A server that answered.
@@ -111,7 +112,7 @@ impl OfferSocket {
                 let mut ready = socket.readable().await?;
                 let read = |fd: &AsyncFd<OwnedFd>| Ok(nix::unistd::read(fd.get_ref(), &mut buffer)?);
                 let Ok(length) = ready.try_io(read) else { continue };
-                let packet = raw::datagram(&buffer[..length?]);
+                let packet = datagram::datagram(&buffer[..length?]);
                 if let Some((.., payload)) = packet.filter(|(_, to, _)| to.port() == CLIENT_PORT) {
                     return Ok(payload.to_vec());
                 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::send_status::SendStatus;
-use crate::daemon::raw::{link_address_raw, packet};
+use crate::daemon::raw::link_address_raw;
+use crate::model::datagram::packet;
 use crate::proto::dhcp::Destination;
 use crate::state::{Event, Stage};
 

@@ -1,10 +1,10 @@
 use std::net::Ipv6Addr;
 
 use super::*;
-use crate::daemon::raw;
+use crate::model::datagram;
 
 fn ip(payload: &[u8]) -> Vec<u8> {
-    raw::packet("10.0.0.2:68".parse().unwrap(), "10.0.0.1:67".parse().unwrap(), payload).unwrap()
+    datagram::packet("10.0.0.2:68".parse().unwrap(), "10.0.0.1:67".parse().unwrap(), payload).unwrap()
 }
 
 fn classic_file(link: u32, frame: &[u8]) -> Vec<u8> {

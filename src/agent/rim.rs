@@ -1,0 +1,12 @@
+//! What touches the machine: mounts, modules, interfaces, the screen, restarts.
+
+mod cards;
+mod console;
+mod load;
+mod machine;
+pub(super) mod modprobe;
+mod neighbours;
+mod network;
+mod packets;
+pub(super) mod power;
+pub(super) mod start;

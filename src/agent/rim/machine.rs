@@ -1,0 +1,241 @@
+//! The machine behind the conversation: clock, screen, hardware, the thread that works on disks.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::console::{self, say};
+use super::network::Network;
+use super::{cards, load, neighbours, start};
+use crate::agent::facts::{self, Calls, Root, disk_names};
+use crate::agent::http::Server;
+use crate::agent::session::Session;
+use crate::agent::wipe;
+use crate::agent::work::{End, Machine, News, Work};
+use crate::api::agent::{CommandLine, DiskProgress, Facts, LINES_MAX, Log, OrderResult, Task};
+
+/// What is looked at on each end of a disk, in bytes.
+const END: u64 = 1 << 20;
+/// How long all disks together may take to be read: one that hangs must not keep the machine from speaking.
+const READING: Duration = Duration::from_secs(20);
+/// Disks are all there when none has come for this long.
+const QUIET: Duration = Duration::from_secs(2);
+/// A controller takes its time to name the first one.
+const FIRST_DISK: Duration = Duration::from_secs(12);
+
+/// Speaks with the daemon until an order ends it.
+pub(super) fn work(command_line: &CommandLine, network: &'static Network) -> End {
+    let server = match Server::read(&command_line.url) {
+        Ok(server) => server,
+        Err(error) => {
+            say(&format!("{error}. This machine restarts in five minutes."));
+            std::thread::sleep(Duration::from_secs(300));
+            return End::Restart;
+        }
+    };
+    let began = Instant::now();
+    say(&format!("looks for an address, then for the daemon at {}", command_line.url));
+    // Over IPv6 the router's advertisements are enough: no address is waited for.
+    while !network.wait(Duration::from_secs(30)) && !server.is_ipv6() {
+        say("no card has an address yet: is there a DHCP server on this network?");
+        if began.elapsed() > Duration::from_secs(1_800) {
+            say("no address for half an hour: this machine restarts");
+            return End::Restart;
+        }
+    }
+    settle();
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let session = Session::new(server, command_line.clone(), boot_id.trim().to_owned());
+    let boot_card = command_line.card.map(|card| card.to_string());
+    let machine = Real { began: Instant::now(), network, boot_card, blank: Arc::default(), taken: (0, 0) };
+    Work::new(session, machine).run()
+}
+
+/// Waits until drivers are loaded and disks have come, within limits: what comes later is told later.
+fn settle() {
+    let began = Instant::now();
+    while !load::settled() && began.elapsed() < load::PATIENCE {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    start::mount_efi_variables();
+    let root = Root::new("/");
+    let mut seen = disk_names(&root);
+    let mut changed = Instant::now();
+    loop {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = disk_names(&root);
+        if now != seen {
+            (seen, changed) = (now, Instant::now());
+        }
+        let enough = if seen.is_empty() { FIRST_DISK } else { QUIET };
+        if changed.elapsed() >= enough || began.elapsed() > load::PATIENCE * 2 {
+            return;
+        }
+    }
+}
+
+struct Real {
+    began: Instant,
+    network: &'static Network,
+    boot_card: Option<String>,
+    /// What was found on each disk, by name and size in sectors.
+    blank: Arc<Mutex<BTreeMap<(String, u64), bool>>>,
+    /// Lines and dropped ones of the last log.
+    taken: (usize, usize),
+}
+
+impl Machine for Real {
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn pause(&mut self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn say(&mut self, text: &str) {
+        say(text);
+    }
+
+    fn card(&self) -> String {
+        let there =
+            |card: &&String| cards::cards(Path::new("/sys")).iter().any(|one| one.mac.to_string() == **card);
+        match self.boot_card.as_ref().filter(there) {
+            Some(card) => card.clone(),
+            None => self.network.card().map(|card| card.to_string()).unwrap_or_default(),
+        }
+    }
+
+    fn facts(&mut self, again: bool) -> Facts {
+        let root = Root::new("/");
+        let size = |name: &str| root.number(&format!("sys/block/{name}/size")).unwrap_or_default();
+        if again {
+            lock(&self.blank).clear();
+        }
+        let disks = disk_names(&root).into_iter().map(|name| (name.clone(), size(&name)));
+        self.look_at(disks.collect());
+        let blank = lock(&self.blank).clone();
+        let calls = Calls {
+            permanent_mac: &cards::permanent,
+            neighbours: &neighbours::known(),
+            blank: &|name| blank.get(&(name.to_owned(), size(name))).copied().unwrap_or(false),
+        };
+        facts::read(&root, &calls)
+    }
+
+    fn not_reached(&mut self) {
+        self.network.failed();
+    }
+
+    fn unsent(&mut self) -> Option<Log> {
+        let (lines, dropped) = console::unsent(LINES_MAX);
+        self.taken = (lines.len(), dropped);
+        let lines: Vec<String> =
+            lines.into_iter().map(|line| format!("{:.1}: {}", line.after.as_secs_f64(), line.text)).collect();
+        (!lines.is_empty()).then_some(Log { lines, dropped: dropped as u64 })
+    }
+
+    fn sent(&mut self) {
+        console::sent(self.taken.0, self.taken.1);
+    }
+
+    fn begin(&mut self, task: Task) -> Receiver<News> {
+        let (sender, receiver) = mpsc::sync_channel(64);
+        let work = move || {
+            let mut hears = |progress: Vec<DiskProgress>| match sender.try_send(News::Progress(progress)) {
+                Err(mpsc::TrySendError::Disconnected(_)) => ControlFlow::Break(()),
+                // The newest of many is as good.
+                _ => ControlFlow::Continue(()),
+            };
+            let result = match task {
+                Task::Wipe { level, disks } => match level.known() {
+                    Some(level) => wipe::wipe(level, &disks, &mut hears),
+                    None => failed(format!("this agent knows no wiping of the level {:?}", level.as_str())),
+                },
+                Task::Verify { disks } => wipe::verify(&disks, &mut hears),
+                _ => failed("it is no order about disks".into()),
+            };
+            let _ = sender.send(News::Ended(result));
+        };
+        // Where there is no thread, the receiver's end says so.
+        let _ = std::thread::Builder::new().name("disks".into()).spawn(work);
+        receiver
+    }
+}
+
+fn failed(why: String) -> OrderResult {
+    OrderResult::Failed { why, certificate: None }
+}
+
+impl Real {
+    /// Finds out which of these disks are blank, those that are not known yet, all at once.
+    fn look_at(&self, disks: Vec<(String, u64)>) {
+        let known = lock(&self.blank).clone();
+        let (sender, receiver) = mpsc::channel();
+        let mut open = 0;
+        for disk in disks.into_iter().filter(|disk| !known.contains_key(disk)) {
+            let (sender, all) = (sender.clone(), Arc::clone(&self.blank));
+            let work = move || {
+                let blank = is_blank(Path::new(&format!("/dev/{}", disk.0))).unwrap_or(false);
+                lock(&all).insert(disk, blank);
+                let _ = sender.send(());
+            };
+            open += usize::from(std::thread::Builder::new().name("look".into()).spawn(work).is_ok());
+        }
+        let deadline = Instant::now() + READING;
+        while open > 0 && receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {
+            open -= 1;
+        }
+    }
+}
+
+/// Whether the first and the last MiB hold zeros alone: then there is no signature of a table or a file system either.
+fn is_blank(path: &Path) -> std::io::Result<bool> {
+    let mut disk = File::open(path)?;
+    let size = disk.seek(SeekFrom::End(0))?;
+    let mut buffer = vec![0; END as usize];
+    for at in [0, size.saturating_sub(END)] {
+        let length = (size - at).min(END) as usize;
+        disk.seek(SeekFrom::Start(at))?;
+        disk.read_exact(&mut buffer[..length])?;
+        if buffer[..length].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_anything_is_not_blank() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        for (size, written, blank) in [
+            (8 << 20, None, true),
+            (8 << 20, Some(510), false),
+            (8 << 20, Some((8 << 20) - 1), false),
+            (8 << 20, Some(4 << 20), true),
+            (4096, None, true),
+            (4096, Some(0), false),
+        ] {
+            let mut bytes = vec![0u8; size];
+            if let Some(at) = written {
+                bytes[at as usize] = 0x55;
+            }
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(is_blank(&path).unwrap(), blank, "{size} {written:?}");
+        }
+    }
+}
