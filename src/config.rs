@@ -12,6 +12,7 @@ mod syslog;
 mod tree;
 mod webhook;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub use syslog::SyslogListen;
 pub use webhook::{WantedEvents, Webhook, WebhookUrl};
 
 pub use crate::model::Mode;
-use crate::model::{Access, Cidr, Git, Inventory, Name, Range, Role, Span, Verify};
+use crate::model::{Access, Cidr, Cpu, Git, Inventory, Name, Range, Role, Span, Verify};
 
 /// The parsed file of the daemon.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,6 +156,9 @@ pub enum Write {
 pub struct Firmware {
     /// Directories in which network boot programs are looked for, first match wins.
     pub paths: Vec<PathBuf>,
+    /// Static releases of this program, which run as agents on machines with other processors, or where this one is
+    /// not static.
+    pub agents: BTreeMap<Cpu, PathBuf>,
 }
 
 /// `[state]`.
@@ -302,7 +306,8 @@ impl Config {
             webhooks,
             syslog: _,
         } = self;
-        let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
+        let mut paths: Vec<&mut PathBuf> =
+            firmware.paths.iter_mut().chain(firmware.agents.values_mut()).chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
         if let Some(Tls { given: Some((certificate, key)), .. }) = &mut http.tls {
             paths.extend([certificate, key]);

@@ -6,6 +6,7 @@ pub mod guess;
 pub mod identity;
 pub mod image;
 pub mod index;
+pub mod initrd;
 mod lfs;
 pub mod library;
 pub mod loaders;
@@ -17,6 +18,7 @@ pub mod shelf;
 pub mod verify;
 
 pub use index::{Entry, Index};
+pub use initrd::{Parts, Programs};
 pub use library::{Library, MediaError};
 pub use patient::Patient;
 pub use seen::{Seen, Sight};

@@ -1,11 +1,12 @@
 //! From the tree of a file to a `Config`, with every mistake and not only the first.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::tree::{self, Complaints, Found, Table};
 use super::{Config, Dhcp, Firmware, Http, Media, Mode, Network, Problem, Secrets, State, Subnet, Tftp, Tls};
-use crate::model::{Cidr, Range};
+use crate::model::{Cidr, Cpu, Range};
 
 /// The state directory where the file names none.
 pub const STATE: &str = "/var/lib/voldemort";
@@ -41,7 +42,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let http = http(root, complaints);
     let api = super::api::api(root, complaints);
     let (sources, environment) = super::inventory::sources(root, complaints).unzip();
-    let firmware = paths(root, "firmware", complaints);
+    let firmware = firmware(root, complaints);
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
     let identity = secrets(root, complaints);
@@ -57,7 +58,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         api,
         sources: sources?,
         environment: environment.flatten(),
-        firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
+        firmware,
         state: State { directory, new_site: false },
         media: Media { paths: media.unwrap_or_default() },
         secrets: Secrets { identity },
@@ -251,6 +252,27 @@ fn port(table: &mut Table, complaints: &mut Complaints<'_>) -> Option<u16> {
     port
 }
 
+fn firmware(root: &mut Table, complaints: &mut Complaints<'_>) -> Firmware {
+    let table = root.table("firmware", "firmware", complaints);
+    let (paths, agents) = table.map_or((None, BTreeMap::new()), |mut table| {
+        let paths = table.texts("paths", complaints);
+        let agents =
+            table.table("agents", "firmware.agents", complaints).map(|table| agents(table, complaints));
+        table.finish(complaints);
+        (paths, agents.unwrap_or_default())
+    });
+    let paths = paths.map(|paths| paths.into_iter().map(|found| found.value.into()).collect());
+    Firmware { paths: paths.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()), agents }
+}
+
+/// The processors that there are agents for.
+fn agents(mut table: Table, complaints: &mut Complaints<'_>) -> BTreeMap<Cpu, PathBuf> {
+    let cpus = [("x86_64", Cpu::X86_64), ("aarch64", Cpu::Aarch64)];
+    let found = cpus.map(|(name, cpu)| Some((cpu, table.text(name, complaints)?.value.into())));
+    table.finish(complaints);
+    found.into_iter().flatten().collect()
+}
+
 fn paths(root: &mut Table, section: &'static str, complaints: &mut Complaints<'_>) -> Option<Vec<PathBuf>> {
     let mut table = root.table(section, section, complaints)?;
     let paths = table.texts("paths", complaints);
@@ -305,6 +327,7 @@ reconcile = "manual"
 write  = "branch"
 [firmware]
 paths = ["/opt/ipxe"]
+agents = { aarch64 = "/opt/voldemort-aarch64" }
 [state]
 directory = "/srv/state"
 [media]
@@ -391,6 +414,8 @@ identity = "/etc/voldemort/age.key"
         assert_eq!(config.sources[0].reconcile, crate::config::Reconcile::Manual);
         assert_eq!(config.sources[0].writes(), crate::config::Write::Branch);
         assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
+        let agents = [(Cpu::Aarch64, PathBuf::from("/opt/voldemort-aarch64"))];
+        assert_eq!(config.firmware.agents, agents.into());
         assert_eq!(config.secrets.identity, Some("/etc/voldemort/age.key".into()));
         assert_eq!(
             (config.state.directory, config.media.paths),

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::reconcile::PATIENCE;
 use crate::api::resource::Blob;
-use crate::media::{Entry, Index, Library, MediaError, Patient, Seen, Shelf, identity};
+use crate::media::{Entry, Index, Library, MediaError, Parts, Patient, Seen, Shelf, identity};
 use crate::model::hex;
 use crate::state::Revision;
 
@@ -134,6 +134,10 @@ impl Library for Posted<'_> {
             Some((name, path)) => self.holding(&name, path).file(&name),
             None => self.others.file(path),
         }
+    }
+
+    fn agent(&self, parts: &Parts, thorough: bool) -> Result<Option<Entry>, MediaError> {
+        self.others.agent(parts, thorough)
     }
 }
 

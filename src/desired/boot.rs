@@ -19,6 +19,11 @@ pub struct Boot {
     pub prefix: Arc<str>,
     pub kernel: File,
     pub initrd: Vec<File>,
+    /// Packages with the kernel's modules, as the manifest names them.
+    pub modules: Vec<File>,
+    /// The initrd of the agent: our own program with the modules of those packages. `None` without such packages; its
+    /// entry is missing where none is made, as in a check.
+    pub agent: Option<File>,
     /// One template per word of the kernel command line.
     pub cmdline: Vec<Text>,
     pub cpu: Cpu,
@@ -28,6 +33,16 @@ pub struct Boot {
     pub tree: Option<Arc<Index>>,
     pub origin: Origin,
 }
+
+impl Boot {
+    /// The files that manifests name, wherever they lie: the kernel first.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        std::iter::once(&self.kernel).chain(&self.initrd).chain(&self.modules)
+    }
+}
+
+/// Path of the agent's initrd below a boot's prefix.
+pub const AGENT_INITRD: &str = "voldemort-agent.gz";
 
 /// A kernel or initrd: its path below the boot's prefix, and where its bytes lie.
 #[derive(Clone, Debug, PartialEq)]

@@ -277,7 +277,7 @@ impl<'a> Desk<'a> {
     /// Kernel and initrd are named inside their image. Written as they are served, below a prefix, the
     /// prefix selects the image.
     fn in_its_image(&self, settings: &mut Vec<Setting>, notes: &mut Vec<String>) {
-        let served = |setting: &Setting| matches!(setting.path[0].as_str(), "kernel" | "initrd");
+        let served = |setting: &Setting| matches!(setting.path[0].as_str(), "kernel" | "initrd" | "modules");
         let prefix = match settings.iter().find(|setting| setting.path == ["iso", "prefix"]) {
             Some(own) => own.value.as_str().unwrap_or_default().to_owned(),
             None if has(settings, "iso") => return,

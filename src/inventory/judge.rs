@@ -107,7 +107,7 @@ impl Judge<'_> {
 
     fn file(&self, why: &str) -> Option<(Mark, String)> {
         let boot = &self.documents.boots.get(&self.deployment.boot.name)?.body;
-        let mut files = boot.kernel.iter().chain(&boot.initrd);
+        let mut files = boot.kernel.iter().chain(&boot.initrd).chain(&boot.modules);
         let file = files.find(|file| why.contains(&*file.value))?;
         Some((file.mark, "this file".into()))
     }

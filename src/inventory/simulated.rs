@@ -97,9 +97,8 @@ fn same_network(one: &Arc<Subnet>, other: &Arc<Subnet>) -> bool {
 
 /// The same goes for boots.
 fn same_files(one: &Arc<Boot>, other: &Arc<Boot>) -> bool {
-    let entries = |boot: &Boot| -> Vec<Option<Entry>> {
-        std::iter::once(&boot.kernel).chain(&boot.initrd).map(|file| file.entry.clone()).collect()
-    };
+    let entries =
+        |boot: &Boot| -> Vec<Option<Entry>> { boot.files().map(|file| file.entry.clone()).collect() };
     Arc::ptr_eq(one, other) || entries(one) == entries(other)
 }
 

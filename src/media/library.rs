@@ -1,8 +1,9 @@
 //! The questions that the other rooms ask of a collection of media.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::Parts;
 use super::index::{Entry, Index};
 
 /// Finds images and files by the names that manifests give them.
@@ -13,6 +14,10 @@ pub trait Library {
 
     /// A single file, by its path relative to the inventory.
     fn file(&self, path: &str) -> Result<Entry, MediaError>;
+
+    /// The initrd of an agent with these parts; `None` from a library that only examines them: the first
+    /// module of each package, or all of them if `thorough`.
+    fn agent(&self, parts: &Parts, thorough: bool) -> Result<Option<Entry>, MediaError>;
 }
 
 /// Why an image or a file can't be used.
@@ -37,6 +42,20 @@ pub enum MediaError {
     /// A link leads out of the inventory, to a place that is no media directory.
     #[error("{}: the link leads out of the inventory, to {}", path.display(), target.display())]
     Outside { path: PathBuf, target: PathBuf },
+    /// A package of modules can't be used.
+    #[error("{}: {why}", path.display())]
+    BadPackage { path: PathBuf, why: String },
+    /// A package of modules for another kernel than the boot's.
+    #[error("{}: its modules are for {modules}, and {kernel}", path.display())]
+    OtherKernel {
+        path: PathBuf,
+        /// The boot's kernel, and its release.
+        kernel: String,
+        modules: String,
+    },
+    /// The program at `path` can't run as the agent of a machine.
+    #[error("{}: {why}", path.display())]
+    NoAgent { path: PathBuf, why: String },
     /// It is still being read.
     #[error("{}: {why}", path.display())]
     Busy { path: PathBuf, why: String },
@@ -46,16 +65,37 @@ pub enum MediaError {
 }
 
 impl MediaError {
+    /// What can't be used: a path on disk, or a name of a manifest.
+    pub fn path(&self) -> &Path {
+        match self {
+            MediaError::Missing { path, .. }
+            | MediaError::NotAnImage { path, .. }
+            | MediaError::Truncated { path, .. }
+            | MediaError::Checksum { path, .. }
+            | MediaError::Outside { path, .. }
+            | MediaError::OtherKernel { path, .. }
+            | MediaError::NoAgent { path, .. }
+            | MediaError::BadPackage { path, .. }
+            | MediaError::Busy { path, .. }
+            | MediaError::Io { path, .. } => path,
+        }
+    }
+
     /// What is wrong, without the path.
     pub fn why(&self) -> String {
         match self {
             MediaError::Missing { .. } => "no such file".into(),
             MediaError::NotAnImage { why, .. }
             | MediaError::Truncated { why, .. }
+            | MediaError::NoAgent { why, .. }
+            | MediaError::BadPackage { why, .. }
             | MediaError::Busy { why, .. }
             | MediaError::Io { why, .. } => why.clone(),
             MediaError::Outside { target, .. } => {
                 format!("the link leads out of the inventory, to {}", target.display())
+            }
+            MediaError::OtherKernel { kernel, modules, .. } => {
+                format!("its modules are for {modules}, and {kernel}")
             }
             MediaError::Checksum { found, .. } => format!("its sha256 is {found}"),
         }

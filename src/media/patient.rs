@@ -4,13 +4,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::seen::Seen;
-use super::{Entry, Index, Library, MediaError, Shelf};
+use super::{Entry, Index, Library, MediaError, Parts, Shelf};
 
 /// Most threads that wait for disks at once.
 const MOST_JOBS: usize = 16;
@@ -35,6 +35,8 @@ pub(super) struct Jobs {
 pub(super) struct Job {
     started: Instant,
     asked: Mutex<Instant>,
+    /// Whether an initrd is made: that is no wait for a file system.
+    packs: AtomicBool,
     /// Bytes whose digest was computed, and how many there are; 0 of 0 before.
     done: AtomicU64,
     total: AtomicU64,
@@ -94,6 +96,13 @@ impl Library for Patient {
     fn file(&self, path: &str) -> Result<Entry, MediaError> {
         let name = path.to_owned();
         self.ask(path, None, move |shelf, _| shelf.file(&name))
+    }
+
+    fn agent(&self, parts: &Parts, thorough: bool) -> Result<Option<Entry>, MediaError> {
+        let (shelf, own) = (self.shelf.clone(), parts.clone());
+        let key = format!("\0agent\0{thorough}\0{parts:?}");
+        let work = move |job: &Job| shelf.agent_watched(&own, thorough, &|| job.packs_on());
+        self.noted(self.shelf.jobs().run(key, Path::new(&*parts.boot), self.until, work))
     }
 }
 
@@ -167,6 +176,7 @@ impl Job {
         Job {
             started: now,
             asked: Mutex::new(now),
+            packs: AtomicBool::new(false),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             ended: Mutex::new(false),
@@ -182,6 +192,12 @@ impl Job {
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
+    /// Records that an initrd is being made; false when no caller wants it any more.
+    fn packs_on(&self) -> bool {
+        self.packs.store(true, Ordering::Relaxed);
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ABANDONED
+    }
+
     /// Records the progress of a digest; false when no caller wants it any more.
     fn goes_on(&self, done: u64, total: u64) -> bool {
         self.done.store(done, Ordering::Relaxed);
@@ -193,6 +209,9 @@ impl Job {
         let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
         let why = match done.saturating_mul(100).checked_div(total) {
             Some(percent) => format!("its sha256 is being computed: {percent} % of {} MiB", total >> 20),
+            None if self.packs.load(Ordering::Relaxed) => {
+                format!("the initrd of its agent is being made for {} s", self.started.elapsed().as_secs())
+            }
             None => {
                 let waited = self.started.elapsed().as_secs();
                 format!("its file system has not answered for {waited} s")

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use super::patient::Jobs;
 use super::verify::Verifier;
-use super::{Entry, Index, Library, MediaError, Seen, Sight, directory, identity, image, lfs, regular};
+use super::{
+    Entry, Index, Library, MediaError, Parts, Programs, Seen, Sight, directory, identity, image, initrd, lfs,
+    regular,
+};
 use crate::model::content::FileId;
 
 /// Looks for images and files in the inventory, then in each media directory. Indexes are kept
@@ -21,6 +24,8 @@ pub struct Shelf {
     indexes: Arc<Indexes>,
     /// Where everything that is looked at is noted.
     seen: Option<Arc<Seen>>,
+    /// What the initrds of agents are made around; none are made without.
+    programs: Option<Arc<Programs>>,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +33,7 @@ struct Indexes {
     jobs: Arc<Jobs>,
     verifier: Verifier,
     slots: Mutex<HashMap<PathBuf, Arc<Mutex<Option<CachedIndex>>>>>,
+    initrds: initrd::Stock,
 }
 
 #[derive(Debug)]
@@ -68,6 +74,11 @@ impl Shelf {
     /// The same shelf, which notes in `seen` what it looks at.
     pub fn noting(&self, seen: Arc<Seen>) -> Shelf {
         Shelf { seen: Some(seen), ..self.clone() }
+    }
+
+    /// The same shelf, which makes the initrds of agents around these programs.
+    pub fn making_agents(&self, programs: Programs) -> Shelf {
+        Shelf { programs: Some(Arc::new(programs)), ..self.clone() }
     }
 
     /// A text that is another one where `name` may mean another file.
@@ -226,6 +237,22 @@ impl Shelf {
     }
 }
 
+impl Shelf {
+    /// As [`Library::agent`]; `goes_on` is called now and then, and ends it when it returns false.
+    pub(super) fn agent_watched(
+        &self,
+        parts: &Parts,
+        thorough: bool,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Entry>, MediaError> {
+        match &self.programs {
+            Some(programs) => self.indexes.initrds.get(parts, programs, goes_on).map(Some),
+            None if thorough => initrd::examine(parts, goes_on).map(|()| None),
+            None => initrd::survey(parts).map(|()| None),
+        }
+    }
+}
+
 impl Library for Shelf {
     /// Images may lie anywhere on the host; directories only in the inventory and below the
     /// media directories, since a directory could be `/etc`.
@@ -239,6 +266,10 @@ impl Library for Shelf {
             Found::Copy(path) => in_git(directory::file(&path)),
             Found::Elsewhere(path) => Err(refused(&path, NOT_SHELVED)),
         }
+    }
+
+    fn agent(&self, parts: &Parts, thorough: bool) -> Result<Option<Entry>, MediaError> {
+        self.agent_watched(parts, thorough, &|| true)
     }
 }
 

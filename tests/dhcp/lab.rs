@@ -100,6 +100,8 @@ impl Lab {
                 prefix: "debian".into(),
                 kernel: boot::File { path: "linux".into(), entry: None },
                 initrd: vec![],
+                modules: vec![],
+                agent: None,
                 cmdline: vec![],
                 cpu: Cpu::X86_64,
                 loader: vec![],

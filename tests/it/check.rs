@@ -7,7 +7,7 @@ use voldemort::cli::check::check;
 use voldemort::desired::{Media, Options};
 use voldemort::inventory::Loaded;
 use voldemort::manifest::{Code, Level, report};
-use voldemort::media::{Entry, Index, Library, MediaError, Shelf};
+use voldemort::media::{Entry, Index, Library, MediaError, Parts, Shelf};
 
 use crate::golden;
 
@@ -131,6 +131,10 @@ impl Library for Changed {
 
     fn file(&self, path: &str) -> Result<Entry, MediaError> {
         Err(MediaError::Missing { path: path.into(), beside: Vec::new() })
+    }
+
+    fn agent(&self, _: &Parts, _: bool) -> Result<Option<Entry>, MediaError> {
+        Ok(None)
     }
 }
 

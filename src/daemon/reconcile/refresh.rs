@@ -211,12 +211,9 @@ impl Reconciler {
 /// The same, with the boots of `before` where the files of the new ones are missing, unless they are known
 /// to hold something else than they should.
 fn keeping(desired: Arc<Desired>, before: &Desired, seen: &Seen) -> Arc<Desired> {
-    let lacks =
-        |boot: &Boot| std::iter::once(&boot.kernel).chain(&boot.initrd).any(|file| file.entry.is_none());
+    let lacks = |boot: &Boot| boot.files().chain(&boot.agent).any(|file| file.entry.is_none());
     let is_refuted = |boot: &Boot| {
-        let entries =
-            std::iter::once(&boot.kernel).chain(&boot.initrd).filter_map(|file| file.entry.as_ref());
-        entries.into_iter().any(|entry| seen.is_refuted(&entry.path))
+        boot.files().filter_map(|file| file.entry.as_ref()).any(|entry| seen.is_refuted(&entry.path))
     };
     let stays = |(name, boot): (&Name, &Arc<Boot>)| {
         let old = before.boots.get(name).filter(|old| lacks(boot) && !lacks(old) && !is_refuted(old))?;

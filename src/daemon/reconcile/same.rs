@@ -22,8 +22,10 @@ pub(super) fn settled(desired: Arc<Desired>, served: &Desired) -> Arc<Desired> {
         let now = served.boots.get(name)?;
         let mut settled = (**boot).clone();
         let mut moved = false;
-        for file in std::iter::once(&mut settled.kernel).chain(&mut settled.initrd) {
-            let same = std::iter::once(&now.kernel).chain(&now.initrd).find(|one| one.path == file.path);
+        for file in
+            std::iter::once(&mut settled.kernel).chain(&mut settled.initrd).chain(&mut settled.modules)
+        {
+            let same = now.files().find(|one| one.path == file.path);
             let (Some(new), Some(old)) = (&file.entry, same.and_then(|same| same.entry.as_ref())) else {
                 continue;
             };

@@ -35,7 +35,7 @@ struct FromTree {
 
 /// The files on disk that the boots of a revision are served from.
 pub(super) fn media_of(desired: &Desired) -> impl Iterator<Item = PathBuf> {
-    let boots = desired.boots.values().flat_map(|boot| std::iter::once(&boot.kernel).chain(&boot.initrd));
+    let boots = desired.boots.values().flat_map(|boot| boot.files());
     boots.filter_map(|file| Some(file.entry.as_ref()?.path.to_path_buf()))
 }
 

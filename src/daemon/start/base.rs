@@ -28,7 +28,7 @@ use crate::api::streams::Streams;
 use crate::api::{self, router};
 use crate::config::{self, Config, Network, Reconcile, Tls};
 use crate::desired::Subnet;
-use crate::media::{Shelf, loaders};
+use crate::media::{Programs, Shelf, loaders};
 use crate::model::{Cidr, Mode, Name, Origin, Span, hex};
 use crate::power::driver;
 use crate::state::{Revision, Server};
@@ -212,7 +212,8 @@ pub(super) fn others(follower: &Follower) -> Vec<(Cidr, Ipv4Addr)> {
 fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Reconciler {
     let mut media = config.media.paths.clone();
     media.push(config.state.directory.join("media"));
-    let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
+    let programs = Programs { named: config.firmware.agents.clone() };
+    let shelf = Shelf::new(media, Some(config.state.directory.join("digests"))).making_agents(programs);
     let subnets = config.networks().filter_map(|network| network.subnet.as_ref());
     let fallback = subnets.enumerate().map(|(at, subnet)| Arc::new(fallback(at, subnet))).collect();
     let identity = config.secrets.identity.clone();

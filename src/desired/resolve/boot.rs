@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Media, Resolver, digest, listed};
-use crate::desired::boot::{Boot, File, OWN_PREFIXES};
+use crate::desired::boot::{AGENT_INITRD, Boot, File, OWN_PREFIXES};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Level, Mark, Marked, Problem};
-use crate::media::{Entry, Index, MediaError};
+use crate::media::{Entry, Index, MediaError, Parts};
 use crate::model::{Cpu, FilePath, Name};
 use crate::render::Text;
 
@@ -52,7 +52,8 @@ impl Resolver<'_> {
     }
 
     fn load(&mut self, resource: &Resource<document::Boot>, prefix: Arc<str>) -> Option<Boot> {
-        let document::Boot { iso, kernel, initrd, cmdline, arch, loader, memory: _ } = &resource.body;
+        let document::Boot { iso, kernel, initrd, modules, cmdline, arch, loader, memory: _ } =
+            &resource.body;
         let tree = iso.as_ref().map(|iso| self.image(iso));
         let mut file = |path: &Marked<Arc<str>>| {
             let entry = match (&tree, iso) {
@@ -62,18 +63,50 @@ impl Resolver<'_> {
             File { path: path.value.clone(), entry }
         };
         let kernel = file(kernel.as_ref()?);
-        let initrd = initrd.iter().map(file).collect();
+        let initrd = initrd.iter().map(&mut file).collect();
+        let modules: Vec<File> = modules.iter().map(file).collect();
+        let cpu = arch.as_ref().map_or(Cpu::X86_64, |arch| arch.value);
         Some(Boot {
             name: resource.name.clone(),
             prefix,
+            agent: self.agent(resource, cpu, &kernel, &modules),
             kernel,
             initrd,
+            modules,
             cmdline: cmdline.iter().filter_map(|word| self.word(word)).collect(),
-            cpu: arch.as_ref().map_or(Cpu::X86_64, |arch| arch.value),
+            cpu,
             loader: super::machine::loader(loader),
             tree: tree.flatten(),
             origin: self.documents.sources.origin(resource.mark),
         })
+    }
+
+    /// The initrd of the agent, for a boot with the modules of its kernel.
+    fn agent(
+        &mut self,
+        resource: &Resource<document::Boot>,
+        cpu: Cpu,
+        kernel: &File,
+        modules: &[File],
+    ) -> Option<File> {
+        let first = resource.body.modules.first()?;
+        let found = |file: &File| Some((file.path.clone(), file.entry.clone()?));
+        let modules: Option<Vec<_>> = modules.iter().map(found).collect();
+        let parts = found(kernel).zip(modules);
+        let missing = File { path: AGENT_INITRD.into(), entry: None };
+        // What is not there was said already.
+        let Some((kernel, modules)) = parts else { return Some(missing) };
+        let parts = Parts { boot: resource.name.as_str().into(), cpu, kernel, modules };
+        match self.library.agent(&parts, self.options.media == Media::Required) {
+            Ok(entry) => Some(File { entry, ..missing }),
+            Err(error) => {
+                let named = resource.body.modules.iter().chain(&resource.body.kernel);
+                let path = error.path().to_str().unwrap_or_default();
+                let at = named.into_iter().find(|name| &*name.value == path).unwrap_or(first);
+                self.unusable(path, at.mark, &error);
+                Some(missing)
+            }
+        }
     }
 
     fn image(&mut self, iso: &document::Iso) -> Option<Arc<Index>> {
@@ -164,6 +197,20 @@ impl Resolver<'_> {
                 Problem::new(Code::BadMedia, mark, message, "another image has this digest")
                     .note(format!("the digest of the image that was found is {found}"))
                     .help("download the image again; or, if the new one is meant, correct `sha256`")
+            }
+            MediaError::OtherKernel { kernel, modules, .. } => {
+                let message = format!("`{name}` is for another kernel than that of its boot");
+                Problem::new(Code::BadMedia, mark, message, format!("its modules are for {modules}"))
+                    .note(kernel.clone())
+                    .help("name the package that belongs to the kernel: a module is loaded by no other")
+            }
+            MediaError::BadPackage { why, .. } => {
+                Problem::new(Code::BadMedia, mark, format!("`{name}` can't be used"), why.clone())
+            }
+            MediaError::NoAgent { path, why } => {
+                let message = "the agent of this boot can't be made".to_owned();
+                Problem::new(Code::BadMedia, mark, message, "for these modules")
+                    .note(format!("{}: {why}", path.display()))
             }
             MediaError::NotAnImage { why, .. } | MediaError::Io { why, .. } => {
                 Problem::new(Code::BadMedia, mark, format!("`{name}` can't be read"), why.clone())

@@ -130,7 +130,8 @@ pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
 }
 
 pub(super) fn boot(boot: &Boot, iso: Option<&str>, sha256: Option<&str>) -> [u8; 32] {
-    let Boot { name, prefix, kernel, initrd, cmdline, cpu, loader, tree: _, origin: _ } = boot;
+    let Boot { name, prefix, kernel, initrd, modules, agent: _, cmdline, cpu, loader, tree: _, origin: _ } =
+        boot;
     let mut sum = Sum::new("boot");
     sum.shown(name);
     sum.text(prefix);
@@ -142,6 +143,10 @@ pub(super) fn boot(boot: &Boot, iso: Option<&str>, sha256: Option<&str>) -> [u8;
     sum.shown(cpu);
     if !loader.is_empty() {
         sum.list(loader.iter());
+    }
+    if !modules.is_empty() {
+        sum.text("modules");
+        sum.list(modules.iter().map(|file| &file.path));
     }
     sum.end()
 }

@@ -34,25 +34,25 @@ pub(super) fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>
 }
 
 fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
-    let Boot { name: _, prefix, kernel, initrd, cmdline, cpu, loader, tree, origin: _ } = after;
+    let Boot { name: _, prefix, kernel, initrd, modules, agent: _, cmdline, cpu, loader, tree, origin: _ } =
+        after;
     let mut details = Vec::new();
     let words = |boot: &[Text]| boot.iter().map(|word| word.source()).collect::<Vec<_>>().join(" ");
     note(&mut details, "prefix", &before.prefix, prefix);
     note(&mut details, "kernel", &before.kernel.path, &kernel.path);
     let names = |files: &[File]| files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ");
     note(&mut details, "initrd", &names(&before.initrd), &names(initrd));
+    note(&mut details, "modules", &names(&before.modules), &names(modules));
     note(&mut details, "cmdline", &words(&before.cmdline), &words(cmdline));
     note(&mut details, "arch", &before.cpu.to_string(), &cpu.to_string());
     note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
-    let bytes = |kernel: &File, initrd: &[File]| {
-        std::iter::once(kernel).chain(initrd).map(|file| file.entry.clone()).collect::<Vec<_>>()
-    };
+    let bytes = |boot: &Boot| boot.files().map(|file| file.entry.clone()).collect::<Vec<_>>();
     let same_tree = match (&before.tree, tree) {
         (Some(before), Some(after)) => Arc::ptr_eq(before, after) || before.files == after.files,
         (None, None) => true,
         _ => false,
     };
-    if details.is_empty() && (bytes(&before.kernel, &before.initrd) != bytes(kernel, initrd) || !same_tree) {
+    if details.is_empty() && (bytes(before) != bytes(after) || !same_tree) {
         details.push("the files themselves are others".into());
     }
     details

@@ -35,6 +35,8 @@ pub(super) fn media(
         Stage::Kernel
     } else if boot.initrd.iter().any(|initrd| path == &*initrd.path) {
         Stage::Initrd
+    } else if boot.agent.as_ref().is_some_and(|agent| path == &*agent.path) {
+        Stage::Initrd
     } else {
         Stage::File
     };
@@ -66,7 +68,8 @@ fn last(boot: &Boot) -> &str {
 }
 
 fn find<'a>(boot: &'a Boot, path: &str) -> Option<&'a Entry> {
-    let named = std::iter::once(&boot.kernel).chain(&boot.initrd).find(|file| path == &*file.path);
+    let named =
+        std::iter::once(&boot.kernel).chain(&boot.initrd).chain(&boot.agent).find(|file| path == &*file.path);
     match named {
         Some(file) => file.entry.as_ref(),
         None => boot.tree.as_ref()?.lookup(path),

@@ -25,6 +25,8 @@ fn state(files: &[&str]) -> State {
         prefix: "debian".into(),
         kernel: boot::File { path: "linux".into(), entry: Some(entry(5)) },
         initrd: vec![],
+        modules: vec![],
+        agent: None,
         cmdline: vec![],
         cpu: Cpu::X86_64,
         loader: vec![],
