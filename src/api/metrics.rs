@@ -266,32 +266,4 @@ impl Page {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::Server;
-
-    #[test]
-    fn every_row_belongs_to_a_described_metric() {
-        let state = State::new(Server::stand_in([10, 0, 0, 1].into()));
-        let counts = Counts {
-            events: [("offer".to_owned(), 3)].into(),
-            silences: [("unknown-machine", 2)].into(),
-            modes: vec![("eth\"0".into(), Mode::Server)],
-            other_servers: vec![("eth1".into(), 2)],
-            ..Counts::default()
-        };
-        let page = text(&state, &counts, Time(0));
-        assert!(page.contains("\nvoldemort_events_total{stage=\"offer\"} 3\n"), "{page}");
-        assert!(page.contains("{reason=\"unknown-machine\"} 2\n"), "{page}");
-        assert!(page.contains("{interface=\"eth\\\"0\",mode=\"server\"} 1\n"), "{page}");
-        assert!(page.contains("voldemort_dhcp_other_servers{interface=\"eth1\"} 2\n"), "{page}");
-        let mut described = "";
-        for line in page.lines() {
-            match line.strip_prefix("# TYPE ") {
-                Some(rest) => described = rest.split(' ').next().unwrap(),
-                None if line.starts_with("# HELP") => {}
-                None => assert_eq!(line.split(['{', ' ']).next(), Some(described), "{line}"),
-            }
-        }
-    }
-}
+mod tests;

@@ -31,6 +31,7 @@ mod layers;
 mod lossy;
 mod man;
 mod metadata;
+mod monitoring;
 mod outside;
 mod packaging;
 mod permits;
