@@ -6,6 +6,7 @@ pub mod detect;
 pub mod host;
 mod inventory;
 mod listen;
+mod power;
 pub mod read;
 pub mod runtime;
 mod syslog;
@@ -22,7 +23,7 @@ pub use syslog::SyslogListen;
 pub use webhook::{WantedEvents, Webhook, WebhookUrl};
 
 pub use crate::model::Mode;
-use crate::model::{Access, Cidr, Cpu, Git, Inventory, Name, Range, Role, Span, Verify};
+use crate::model::{Access, Cidr, Cpu, Git, Inventory, Name, PowerProgram, Range, Role, Span, Verify};
 
 /// The parsed file of the daemon.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,8 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     /// Where the logs of machines are taken; nowhere if empty.
     pub syslog: Vec<SyslogListen>,
+    /// The programs that switch machines, by the names that manifests call them.
+    pub power: BTreeMap<Name, PowerProgram>,
 }
 
 /// `[network]`.
@@ -305,6 +308,7 @@ impl Config {
             secrets,
             webhooks,
             syslog: _,
+            power,
         } = self;
         let mut paths: Vec<&mut PathBuf> =
             firmware.paths.iter_mut().chain(firmware.agents.values_mut()).chain(&mut media.paths).collect();
@@ -312,6 +316,7 @@ impl Config {
         if let Some(Tls { given: Some((certificate, key)), .. }) = &mut http.tls {
             paths.extend([certificate, key]);
         }
+        paths.extend(power.values_mut().map(|program| &mut program.program));
         paths.extend(&mut secrets.identity);
         paths.extend(&mut api.viewer_token);
         paths.extend(

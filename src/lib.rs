@@ -58,7 +58,7 @@
 //! | [`inventory`] | the set of sources; snapshot to checked, simulated, remembered desired state | model, manifest, render, media, desired, state, plan, proto, walk |
 //! | [`source`] | directory or git repository to snapshots | model, thread |
 //! | [`store`] | what survives a crash | model, state, thread |
-//! | [`power`] | the power of machines, as their management controllers report it | model |
+//! | [`power`] | the power of machines: read and switched through their management controllers | model |
 //! | [`api`] | the control API | model, manifest, edit, secret, desired, state, plan, power |
 //! | [`agent`] | the program on a machine that is described or wiped: process 1 of an initrd | model, api |
 //! | [`config`] | the daemon's settings | model |

@@ -53,7 +53,9 @@ pub use name::Name;
 pub use net::{Cidr, Range};
 pub use net6::{Cidr6, Range6};
 pub use origin::{FilePath, Origin};
-pub use power::{Power, PowerKind, PowerReading, PowerState};
+pub use power::{
+    Capabilities, Power, PowerAction, PowerKind, PowerProgram, PowerReading, PowerState, PowerStep,
+};
 pub use printable::Line;
 pub use proof::Proof;
 pub use release::{OnReturn, WipeLevel};

@@ -1,22 +1,27 @@
-//! Reads the power state of machines from their management controllers. One file per driver; nothing here
-//! switches power, and nothing is kept: how often to ask is the caller's business.
+//! Reads and switches the power of machines through their management controllers. One file per driver. When to ask,
+//! what to send, and what has to be stored before, is the caller's business; so is one request at a time to a
+//! controller ([`Tools::turn`]).
 
+mod child;
+mod command;
 mod driver;
 mod endpoint;
 mod ipmi;
 mod redfish;
 mod talk;
+mod tools;
 mod trust;
 mod wol;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use driver::{Answer, Capabilities, Driver, Question, driver};
+pub use driver::{Answer, Broadcast, Driver, Failure, Question, Sending, driver};
 pub use endpoint::Endpoint;
+pub use tools::Tools;
 pub use trust::Trust;
 
-use crate::model::{Name, Power, PowerKind, PowerState};
+use crate::model::{Name, PowerKind, PowerState, PowerStep};
 
 /// How much a controller may cost.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +55,11 @@ impl Login {
         let right = !user.is_empty() && !text.trim_end().contains(['\r', '\n']);
         right.then(|| Login { user: user.into(), password: password.into() })
     }
+
+    /// A password without a user: that of SecureOn.
+    pub fn word(text: &str) -> Login {
+        Login { user: "".into(), password: text.trim_end_matches(['\r', '\n']).into() }
+    }
 }
 
 /// Why a machine's power is not known.
@@ -57,10 +67,34 @@ impl Login {
 pub enum Fault {
     #[error("{0} can't report the power state")]
     NotReported(PowerKind),
-    #[error("{0} is not supported yet: use Redfish if the controller has it")]
-    Unsupported(PowerKind),
+    #[error("{0} can't do {1}")]
+    Unable(PowerKind, PowerStep),
     #[error("`power` has no `url`")]
     NoUrl,
+    #[error("{0} is no address of a controller: a host, or host:port")]
+    BadAddress(Arc<str>),
+    #[error("`power` names no `command`")]
+    NoCommand,
+    #[error("the daemon's file has no [power.command.{0}]")]
+    UnknownCommand(Name),
+    #[error("the secret is no SecureOn password: six bytes, written as in 01:02:03:04:05:06")]
+    BadSecureOn,
+    #[error("no packet could be sent: {0}")]
+    NotSent(String),
+    #[error("ipmitool is not installed: install the package ipmitool on the daemon's host")]
+    NoIpmitool,
+    #[error("{0} accepts none of the cipher suites 17 and 3")]
+    NoCipher(Arc<str>),
+    #[error("{endpoint}: ipmitool says: {why}")]
+    Refused { endpoint: Arc<str>, why: String },
+    #[error("{program} failed: {why}")]
+    Program { program: String, why: String },
+    #[error("{program} did not end within {seconds} s")]
+    SlowProgram { program: String, seconds: u64 },
+    #[error("{program} can't do {word}")]
+    ProgramUnable { program: String, word: Arc<str> },
+    #[error("{program} says {words:?} instead of a power state")]
+    OddWords { program: String, words: String },
     #[error("the url {0} {1}")]
     BadUrl(Arc<str>, &'static str),
     #[error("the password would be sent unencrypted: use https, or remove `credentials`")]
@@ -100,6 +134,12 @@ pub enum Fault {
     NotJson { path: Arc<str>, kind: String },
     #[error("the answer for {path} is not valid Redfish: {why}")]
     Odd { path: Arc<str>, why: String },
+    #[error("the controller refuses {what}: {why}")]
+    NotAccepted { what: &'static str, why: String },
+    #[error("the controller can't do {what}: it can do {able}")]
+    NotAble { what: &'static str, able: String },
+    #[error("the controller accepted a boot from the network and shows {seen} instead")]
+    NotTaken { seen: String },
     #[error("the controller has no system")]
     NoSystem,
     #[error("the controller has {count} systems: name one in the url, as in {first}")]
@@ -111,25 +151,19 @@ impl Fault {
     pub fn is_login(&self) -> bool {
         matches!(self, Fault::WrongLogin | Fault::Forbidden(_))
     }
+
+    /// Whether trying again can't help before somebody changes a file.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Fault::Unable(..) | Fault::ProgramUnable { .. } | Fault::NotAble { .. })
+    }
 }
 
 /// A reading, and what makes the next one cheaper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     pub state: PowerState,
-    /// Path of the system's resource.
-    pub system: Arc<str>,
-}
-
-/// Asks for a machine's power. `system` is where an earlier reading found it.
-pub async fn read(
-    power: &Power,
-    login: Option<&Login>,
-    system: Option<Arc<str>>,
-    trust: &Trust,
-    limits: &Limits,
-) -> Result<Read, Fault> {
-    driver(power.kind).read(Question { power, login, system, trust, limits }).await
+    /// Path of the system's resource, where there is such a thing.
+    pub system: Option<Arc<str>>,
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let identity = secrets(root, complaints);
     let webhooks = super::webhook::webhooks(root, complaints);
     let syslog = super::syslog::syslog(root, complaints);
+    let power = super::power::power(root, complaints);
     let mut networks = networks?.into_iter();
     Some(Config {
         network: networks.next()?,
@@ -64,6 +65,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         secrets: Secrets { identity },
         webhooks,
         syslog,
+        power,
     })
 }
 
@@ -473,7 +475,7 @@ identity = "/etc/voldemort/age.key"
                 "v.toml:5:8: `network.subnet.cidr`: `10.0.0.7/24`: bits are set after the first 24: did you mean 10.0.0.0/24?",
                 "v.toml:7:8: `http.port` must be a number, and is a string",
                 "v.toml:9:8: `dhcp.mode`: `sever` must be one of server, proxy, listen, off",
-                "v.toml:10:2: unknown key `colour`; known here: network, dhcp, tftp, http, api, inventory, firmware, state, media, secrets, webhook, syslog",
+                "v.toml:10:2: unknown key `colour`; known here: network, dhcp, tftp, http, api, inventory, firmware, state, media, secrets, webhook, syslog, power",
             ]
         );
         assert_eq!(

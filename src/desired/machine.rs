@@ -17,8 +17,10 @@ pub struct Machine {
     /// `Some(false)` takes an earlier protection away; an absent key does not.
     pub protect: Option<bool>,
     pub options: DhcpOptions,
-    /// How its power state is read.
+    /// How it is switched, and its power state read.
     pub power: Option<Power>,
+    /// Whether it is switched on when it is to install.
+    pub power_on: bool,
     /// Boot programs to give it, best first, before those its boot and the usual rules name.
     pub loader: Vec<Box<str>>,
     pub origin: Origin,

@@ -78,7 +78,18 @@ impl PartialEq for BootInputs {
 
 /// Where it is written decides nothing, nor does what it is chosen or kept by.
 fn same_machine(one: &Arc<Machine>, other: &Arc<Machine>) -> bool {
-    let Machine { name, macs, ids: _, labels: _, protect: _, options, power: _, loader, origin: _ } = &**one;
+    let Machine {
+        name,
+        macs,
+        ids: _,
+        labels: _,
+        protect: _,
+        options,
+        power: _,
+        power_on: _,
+        loader,
+        origin: _,
+    } = &**one;
     Arc::ptr_eq(one, other)
         || (*name == other.name
             && *macs == other.macs

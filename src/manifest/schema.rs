@@ -168,6 +168,7 @@ fn form(form: &Form) -> Value {
         Form::Sha256 => "^[0-9a-fA-F]{64}$",
         Form::Uuid => "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
         Form::Url => "^(https?|ipmi)://.",
+        Form::Endpoint => "^[A-Za-z0-9\\[:][A-Za-z0-9._:/%\\[\\]-]*$",
         Form::Segment => "^[A-Za-z0-9._-]+$",
         Form::HostName => "^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$",
     };

@@ -92,6 +92,8 @@ pub enum Form {
     /// A DHCP client id.
     ClientId,
     Url,
+    /// A host, with a port if that is not the usual one.
+    Endpoint,
     /// Relative, without `..`.
     Path,
     /// An image or a folder of media; may be anywhere on the host.

@@ -337,6 +337,7 @@ mod tests {
                 protect: None,
                 options: Default::default(),
                 power: None,
+                power_on: false,
                 loader: Vec::new(),
                 origin: crate::model::Origin { file: "a.toml".into(), line: 1, column: 1 },
             };

@@ -38,7 +38,7 @@ impl Default for Pace {
             spread: Span(20),
             busy: Span::seconds(2),
             at_once: 64,
-            can_read: PowerKind::has_controller,
+            can_read: PowerKind::can_read,
         }
     }
 }
@@ -82,11 +82,8 @@ impl Entry {
         self.machine.power.as_ref()
     }
 
-    /// Machines of one controller have the same scheme, host and port in their URLs.
-    fn controller(&self) -> Option<&str> {
-        let url = &**self.power()?.url.as_ref()?;
-        let host = url.find("://").map_or(0, |at| at + 3);
-        Some(url[host..].find('/').map_or(url, |at| &url[..host + at]))
+    fn controller(&self) -> Option<String> {
+        self.power()?.controller()
     }
 }
 
@@ -210,7 +207,7 @@ impl PowerSchedule {
     fn leave(&mut self, entry: &Entry) {
         self.readings -= 1;
         if let Some(controller) = entry.controller() {
-            self.busy.remove(controller);
+            self.busy.remove(&*controller);
         }
     }
 

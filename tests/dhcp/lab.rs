@@ -78,6 +78,7 @@ impl Lab {
             protect: None,
             options: Default::default(),
             power: None,
+            power_on: false,
             loader: vec![],
             origin: origin(line),
         };

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use voldemort::model::{Power, PowerKind};
+use voldemort::model::{Capabilities, Name, Power, PowerKind, PowerStep};
 use voldemort::power::{
-    Answer, Capabilities, Driver, Endpoint, Fault, Limits, Login, Question, Trust, driver,
+    Answer, Driver, Endpoint, Failure, Fault, Limits, Login, Question, Read, Sending, Tools, Trust, driver,
 };
 
 /// What a broken controller sends to a client before it closes the connection; `None` never answers and
@@ -47,7 +47,8 @@ fn broken(says: Option<&'static [u8]>) -> (String, Arc<AtomicUsize>) {
 async fn battery(driver: &dyn Driver, kind: PowerKind) -> Result<(), String> {
     let limits =
         Limits { connect: Duration::from_millis(300), whole: Duration::from_millis(300), body: 1 << 10 };
-    let trust = Trust::of_host();
+    let tools = Tools::new(Trust::of_host(), limits, Default::default());
+    let machine: Name = "m1".parse().unwrap();
     let login = Login::parse(&format!("root:{PASSWORD}"));
     let words = driver.unread();
     if words.is_empty() || words.ends_with('.') || words.contains('\n') {
@@ -58,12 +59,23 @@ async fn battery(driver: &dyn Driver, kind: PowerKind) -> Result<(), String> {
         let power = Power {
             kind,
             url: Some(format!("{scheme}://{address}").into()),
+            address: None,
+            command: None,
             credentials: None,
             fingerprint: None,
         };
         // A password is given where the way is protected.
         let login = login.as_ref().filter(|_| scheme == "https");
-        let question = Question { power: &power, login, system: None, trust: &trust, limits: &limits };
+        let question = Question {
+            machine: &machine,
+            macs: &[],
+            networks: &[],
+            uefi: None,
+            power: &power,
+            login,
+            system: None,
+            tools: &tools,
+        };
         let begin = Instant::now();
         let answer = tokio::time::timeout(Duration::from_secs(20), driver.read(question)).await;
         let Ok(answer) = answer else { return Err(format!("{says:?} over {scheme}: no end")) };
@@ -75,7 +87,9 @@ async fn battery(driver: &dyn Driver, kind: PowerKind) -> Result<(), String> {
         if words.contains(PASSWORD) || words.chars().any(char::is_control) || words.len() > 1000 {
             return Err(format!("{says:?} over {scheme}: says {words:?}"));
         }
-        if driver.capabilities().read != (connected.load(Ordering::SeqCst) > 0) {
+        // The others speak no TCP.
+        if kind == PowerKind::Redfish && driver.capabilities().read != (connected.load(Ordering::SeqCst) > 0)
+        {
             return Err(format!("{says:?} over {scheme}: its capabilities are not what it does"));
         }
     }
@@ -99,20 +113,24 @@ enum Broken {
 
 impl Driver for Broken {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { read: matches!(self, Broken::Readable) }
+        Capabilities { read: matches!(self, Broken::Readable), ..PowerKind::Wol.capabilities() }
     }
 
     fn unread(&self) -> &'static str {
         if matches!(self, Broken::Babbling) { "one thing.\nAnother." } else { "nobody asked" }
     }
 
-    fn read<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+    fn read<'a>(&'a self, question: Question<'a>) -> Answer<'a, Read> {
         let url = question.power.url.clone().unwrap_or_default();
         let why = match self {
             Broken::Talkative => format!("no {PASSWORD}\r\n"),
             _ => "no".into(),
         };
         Box::pin(async move { Err(Fault::Connect { endpoint: Endpoint::parse(&url)?.0, why }) })
+    }
+
+    fn send<'a>(&'a self, question: Question<'a>, step: PowerStep) -> Sending<'a> {
+        Box::pin(async move { Err(Failure::from(Fault::Unable(question.power.kind, step))) })
     }
 }
 

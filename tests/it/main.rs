@@ -4,6 +4,7 @@
 mod again;
 mod agree;
 mod answers;
+mod bmc;
 mod bounds;
 mod campaign;
 mod check;
@@ -38,6 +39,7 @@ mod permits;
 mod pipes;
 mod plan;
 mod power;
+mod power_switch;
 mod program;
 mod readers;
 mod readme;

@@ -16,7 +16,7 @@ pub struct Fetches {
 }
 
 impl Executor for Fetches {
-    const KIND: TaskKind = TaskKind::Fetch;
+    const KINDS: &'static [TaskKind] = &[TaskKind::Fetch];
     /// Each source reads itself, one look after the other: what waits here costs nothing.
     const AT_ONCE: usize = 1024;
 

@@ -26,8 +26,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// and the report of it. If it must not be done twice, [`Pending::begun`] says that it may have been: then the
 /// outcome is read back first. For a task that is stored, `begun` is on disk before `carry_out` is called.
 pub trait Executor: Send + Sync + 'static {
-    /// Which tasks of the outbox are its own.
-    const KIND: TaskKind;
+    /// Which tasks of the outbox are its own: of several kinds where those of one machine are not carried out at once.
+    const KINDS: &'static [TaskKind];
     /// Tasks that are carried out at once.
     const AT_ONCE: usize;
 
@@ -55,7 +55,7 @@ pub async fn run<E: Executor>(executor: E, keeper: Keeper) -> Result<(), String>
         // One that has just reported its end is not pending either, and does not listen any more.
         let gone = underway.iter().filter(|(id, _)| state.outbox().get(**id).is_none());
         gone.for_each(|(_, task)| task.stop.notify_one());
-        for pending in state.outbox().of(E::KIND) {
+        for pending in state.outbox().iter().filter(|pending| E::KINDS.contains(&pending.task.kind())) {
             if underway.len() == E::AT_ONCE {
                 break;
             }
@@ -89,7 +89,7 @@ async fn see_to<E: Executor>(
     let id = pending.id;
     let mut rest = FIRST;
     loop {
-        if E::KIND.is_stored() && !report(&keeper, Verb::Progress(id, Progress::Begun)).await {
+        if pending.task.kind().is_stored() && !report(&keeper, Verb::Progress(id, Progress::Begun)).await {
             return id;
         }
         let end = tokio::select! {

@@ -18,7 +18,7 @@ use super::base::{Base, others};
 use super::until;
 use crate::config::Config;
 use crate::model::{Inventory, Name};
-use crate::power::{Limits, Trust};
+use crate::power::{Limits, Tools, Trust};
 use crate::source;
 
 /// How often it is looked whether maintenance windows open and whose power is to be read.
@@ -107,13 +107,10 @@ impl Background<'_> {
 
     /// Starts what carries out the tasks of the outbox, one service a kind.
     fn executors(&mut self, base: &Base) {
-        let Base { keeper, hooks, .. } = base;
-        let own = keeper.clone();
-        self.executor("power", keeper, move || PowerReads {
-            keeper: own.clone(),
-            trust: Trust::of_host(),
-            limits: Limits::default(),
-        });
+        let Base { config, keeper, hooks, .. } = base;
+        let tools = Tools::new(Trust::of_host(), Limits::default(), config.power.clone());
+        let (own, tools) = (keeper.clone(), Arc::new(tools));
+        self.executor("power", keeper, move || PowerReads { keeper: own.clone(), tools: tools.clone() });
         let hooks = hooks.clone();
         let fetches = move || Fetches { sources: hooks.get().cloned().unwrap_or_default() };
         self.executor("fetches", keeper, fetches);

@@ -17,12 +17,6 @@ pub fn not_acted_on(documents: &Documents) -> Vec<Problem> {
     for pool in documents.pools.values() {
         add("`pool`".to_owned(), pool.mark, &pool.name);
     }
-    for machine in documents.machines.values() {
-        let kind = machine.body.power.as_ref().and_then(|power| power.kind.as_ref());
-        if let Some(kind) = kind.filter(|kind| !kind.value.is_acted_on()) {
-            add(format!("`kind = \"{}\"` of `power`", kind.value), kind.mark, &machine.name);
-        }
-    }
     let problems = found.into_iter().map(|(setting, (mark, names))| {
         let message = format!("{setting} is accepted, and nothing acts on it yet");
         Problem::new(Code::NotActedOn, mark, message, "for now this is only a remark of yours")

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Earlier, Resolver, option};
 use crate::desired::Machine;
 use crate::manifest::{Code, Mark, Marked, Problem, Value, document};
-use crate::model::{Identity, Mac, Name, Power};
+use crate::model::{Identity, Mac, Name, Power, PowerKind};
 
 /// Network cards by who was first to claim them.
 type Claims = HashMap<Mac, (Name, Mark)>;
@@ -31,6 +31,7 @@ impl Resolver<'_> {
                     protect: resource.body.protect.as_ref().map(|protect| protect.value),
                     options: option::encoded(&resource.body.extra),
                     power: resource.body.power.as_ref().and_then(power),
+                    power_on: resource.body.power_on.as_ref().is_some_and(|on| on.value),
                     loader: loader(&resource.body.loader),
                     origin: documents.sources.origin(resource.mark),
                 });
@@ -48,7 +49,10 @@ impl Resolver<'_> {
                 );
             }
             if let Some(power) = resource.body.power.as_ref().filter(|_| resource.whole) {
-                self.power(&resource.name, power);
+                self.power(&format!("machine {}", resource.name), power);
+            }
+            if let Some(on) = resource.body.power_on.as_ref().filter(|on| on.value && resource.whole) {
+                self.power_on(&resource.name, on.mark, resource.body.power.as_ref());
             }
             self.add(machine);
         }
@@ -84,6 +88,7 @@ impl Resolver<'_> {
                     protect: None,
                     options: Default::default(),
                     power: None,
+                    power_on: false,
                     loader: Vec::new(),
                     origin: documents.sources.origin(resource.mark),
                 });
@@ -181,15 +186,25 @@ pub(super) fn loader(written: &[Marked<Arc<str>>]) -> Vec<Box<str>> {
 }
 
 /// `None` where mistakes hide what is meant.
-fn power(written: &document::Power) -> Option<Power> {
-    let document::Power { kind, url, credentials, fingerprint } = written;
+pub(super) fn power(written: &document::Power) -> Option<Power> {
+    let document::Power { kind, url, address, command, credentials, fingerprint } = written;
+    let kind = kind.as_ref()?.value;
+    let address = address.as_ref().map(|address| address.value.clone());
+    let url = url.as_ref().map(|url| url.value.clone());
+    // Redfish knows URLs alone.
+    let (url, address) = match (kind, url, address) {
+        (PowerKind::Redfish, None, Some(address)) => (Some(format!("https://{address}").into()), None),
+        (_, url, address) => (url, address),
+    };
     let secret = |value: &Marked<Value>| match &value.value {
         Value::Secret(name) => Some(name.clone()),
         _ => None,
     };
     Some(Power {
-        kind: kind.as_ref()?.value,
-        url: url.as_ref().map(|url| url.value.clone()),
+        kind,
+        url,
+        address,
+        command: command.as_ref().and_then(|command| command.value.parse().ok()),
         credentials: credentials.as_ref().and_then(secret),
         fingerprint: fingerprint.as_ref().map(|digest| digest.value.clone()),
     })

@@ -89,6 +89,7 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
         }
         Form::Sha256 => sha256(text).ok_or("a SHA-256 digest has 64 hexadecimal digits".into()),
         Form::Url => url(text).ok_or("an address begins with https://, http:// or ipmi:// and a host".into()),
+        Form::Endpoint => endpoint(text),
         Form::Path => path(text),
         Form::File => file(text),
         Form::Segment => segment(text),
@@ -150,6 +151,19 @@ fn url(text: &str) -> Option<Value> {
     let rest = ["https://", "http://", "ipmi://"].iter().find_map(|scheme| text.strip_prefix(scheme))?;
     let right = !rest.is_empty() && !rest.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic());
     right.then(|| Value::Text(text.into()))
+}
+
+/// Longest host with a port, in bytes.
+const ENDPOINT_MAX_BYTES: usize = HOST_NAME_MAX_BYTES + 8;
+
+fn endpoint(text: &str) -> Result<Value, String> {
+    let allowed =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '/' | '%' | '[' | ']');
+    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[' || c == ':');
+    match begins && text.len() <= ENDPOINT_MAX_BYTES && text.chars().all(allowed) && !text.contains("://") {
+        true => Ok(Value::Text(text.into())),
+        false => Err("a host, with a port if that is not the usual one, as in 10.0.99.11 or bmc1:623".into()),
+    }
 }
 
 /// Longest path of a file, in bytes; some boot loaders take far less.

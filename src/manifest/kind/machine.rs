@@ -24,7 +24,9 @@ table! {
         memory: Option<Marked<Size>> = may "memory": Text(Form::Size),
             "What it has, as in \"16 GiB\"; boots that need more are refused.";
         power: Option<Power> = may "power": Table(Power::FIELDS),
-            "Its management controller, which is asked whether it is on.";
+            "How it is switched, and asked whether it is on.";
+        power_on: Option<Marked<bool>> = may "power-on": Boolean,
+            "Whether it is switched on when it is to install; false if absent.";
         protect: Option<Marked<bool>> = may "protect": Boolean, "Never wiped, released or pruned while true.";
         loader: Vec<Marked<Arc<str>>> = may "loader": Several(&Text(Form::Segment)), LOADER;
         ..extra: Extra;
@@ -32,13 +34,18 @@ table! {
 }
 
 table! {
-    pub struct Power: "`power` tables", "How to learn whether a machine is on. Nothing is switched yet." {
+    pub struct Power: "`power` tables", "How a machine is switched, and how to learn whether it is on." {
         kind: Option<Marked<PowerKind>> = must "kind": Text(Form::Choice(PowerKind::NAMES)),
-            "What to talk to. ipmi and wol are accepted, not acted on yet.";
+            "What to talk to: a controller by redfish or ipmi, the network card by wol, or a program by command.";
         url: Option<Marked<Arc<str>>> = may "url": Text(Form::Url),
-            "Address of the management controller; not for wol.";
+            "Address of the management controller as a URL; for redfish and ipmi.";
+        address: Option<Marked<Arc<str>>> = may "address": Text(Form::Endpoint),
+            "Host of the management controller instead of `url`, as in \"10.0.99.11\" or \"bmc1:623\"; for command what the \
+             program takes.";
+        command: Option<Marked<Arc<str>>> = may "command": Text(Form::Segment),
+            "Name of a `[power.command.NAME]` in the daemon's file; for command alone.";
         credentials: Option<Marked<Value>> = may "credentials": Secret,
-            "Its user name and password, `{ secret = \"…\" }`; not for wol.";
+            "Its user name and password, `{ secret = \"…\" }`; for wol the SecureOn password of the card.";
         fingerprint: Option<Marked<Arc<str>>> = may "fingerprint": Text(Form::Sha256),
             "SHA-256 of its certificate, if that is not signed by an authority that the daemon's host trusts.";
     }

@@ -44,6 +44,7 @@ fn text(form: &Form) -> &str {
         Form::Sha256 => "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         Form::Uuid => "0c4de9a0-1f41-4c8d-9f3e-2d8c7a2b6e11",
         Form::Url => "https://10.0.99.1",
+        Form::Endpoint => "10.0.99.1",
         Form::Path | Form::File => "folder/file",
         Form::Segment => "ipxe.efi",
         Form::Choice(choices) => choices[0],

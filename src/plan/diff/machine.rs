@@ -94,7 +94,7 @@ fn renamed_machine(former: &Machine, machine: &Machine) -> Change {
 }
 
 fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
-    let Machine { name: _, macs, ids, labels, protect, options, power, loader, origin: _ } = after;
+    let Machine { name: _, macs, ids, labels, protect, options, power, power_on, loader, origin: _ } = after;
     let mut details = Vec::new();
     note(&mut details, "mac", &list(&before.macs), &list(macs));
     note(&mut details, "known by", &list(&before.ids), &list(ids));
@@ -107,6 +107,7 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
     note(&mut details, "protect", guard(before.protect), guard(*protect));
     let text = |power: &Option<Power>| power.as_ref().map(Power::to_string).unwrap_or_default();
     note(&mut details, "power", &text(&before.power), &text(power));
+    note(&mut details, "power-on", &before.power_on.to_string(), &power_on.to_string());
     note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
     note(&mut details, "options", &lines(&before.options), &lines(options));
     details

@@ -139,6 +139,7 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> State {
         protect: None,
         options: Default::default(),
         power: None,
+        power_on: false,
         loader: vec![],
         origin: origin.clone(),
     };

@@ -11,7 +11,14 @@ use crate::state::command::Outcome;
 fn machine(name: &str, url: &str) -> (Name, Arc<Machine>) {
     let name: Name = name.parse().unwrap();
     let credentials = Some("bmc".parse().unwrap());
-    let power = Power { kind: PowerKind::Redfish, url: Some(url.into()), credentials, fingerprint: None };
+    let power = Power {
+        kind: PowerKind::Redfish,
+        url: Some(url.into()),
+        address: None,
+        command: None,
+        credentials,
+        fingerprint: None,
+    };
     let origin = Origin { file: "a.toml".into(), line: 1, column: 1 };
     let machine = Machine {
         name: name.clone(),
@@ -21,6 +28,7 @@ fn machine(name: &str, url: &str) -> (Name, Arc<Machine>) {
         protect: None,
         options: Default::default(),
         power: Some(power),
+        power_on: false,
         loader: Vec::new(),
         origin,
     };

@@ -33,7 +33,7 @@ impl Fake {
 }
 
 impl Executor for Fake {
-    const KIND: TaskKind = TaskKind::Fetch;
+    const KINDS: &'static [TaskKind] = &[TaskKind::Fetch];
     const AT_ONCE: usize = 2;
 
     async fn carry_out(&self, pending: Arc<Pending>) -> Verb {
@@ -130,7 +130,7 @@ struct Hanging {
 }
 
 impl Executor for Hanging {
-    const KIND: TaskKind = TaskKind::Fetch;
+    const KINDS: &'static [TaskKind] = &[TaskKind::Fetch];
     const AT_ONCE: usize = 1;
 
     async fn carry_out(&self, pending: Arc<Pending>) -> Verb {
