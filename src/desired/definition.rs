@@ -20,13 +20,13 @@ pub enum DefinitionBody {
     /// With all that it inherits.
     Profile {
         /// The profiles that it starts from, as they are written.
-        extends: Vec<Name>,
+        extends: Box<[Name]>,
         subnet: Option<Name>,
         boot: Option<Name>,
         template: Option<Name>,
         user_data: Option<Name>,
-        /// By template spelling.
-        values: BTreeMap<String, Value>,
+        /// By template spelling, in order. Not a map: an inventory may have a hundred thousand profiles of two values.
+        values: Box<[(Box<str>, Value)]>,
     },
     Template {
         kind: Option<InstallerKind>,

@@ -225,7 +225,7 @@ fn definition(body: &DefinitionBody) -> Meaning {
             boot: text(boot.as_ref()),
             template: text(template.as_ref()),
             user_data: text(user_data.as_ref()),
-            values: values.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+            values: values.iter().map(|(name, value)| (name.to_string(), plain(value))).collect(),
             ..Meaning::default()
         },
         DefinitionBody::Template { kind, file, inputs } => {

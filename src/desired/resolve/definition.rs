@@ -44,7 +44,7 @@ pub(super) fn profile(
     let own = documents.profiles.get(name)?;
     let chosen = |choice: &Option<Choice>| choice.as_ref().map(|choice| choice.name.value.clone());
     let Effective { subnet, boot, template, user_data, vars, options: _, routes: _, whole: _ } = effective;
-    let values = vars.iter().map(|(name, field)| (name.to_string(), variable::value(&field.value.value)));
+    let values = vars.iter().map(|(name, field)| (Box::from(&**name), variable::value(&field.value.value)));
     let body = DefinitionBody::Profile {
         extends: own.body.extends.iter().map(|parent| parent.value.clone()).collect(),
         subnet: chosen(subnet),
