@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::manifest::Kind;
 pub use crate::model::{Advertise, Proof};
-use crate::model::{Mac, Name, Window};
+use crate::model::{Mac, Name, OnReturn, Window};
 
 pub use boot::Boot;
 pub use definition::{Definition, DefinitionBody};
@@ -29,7 +29,7 @@ pub use fixed::Fixed;
 pub use machine::Machine;
 pub use pool::Pool;
 pub use resolve::inherited::{Inherited, inherited};
-pub use resolve::{Earlier, Media, Options, Step, not_acted_on, resolve, resolve_again, resolve_step};
+pub use resolve::{Earlier, Media, Options, Step, resolve, resolve_again, resolve_step};
 pub use subnet::{Ipv6, Subnet};
 pub use template::Template;
 
@@ -73,6 +73,8 @@ pub struct Safety {
     pub max_in_flight: Option<u32>,
     /// How many wipes may begin within an hour without a person's word; `None` means any number.
     pub max_wipes: Option<u32>,
+    /// What happens to a machine that is taken from its deployment and given to no other.
+    pub on_release: OnReturn,
     /// When installed machines may be reinstalled; at any time if there are none.
     pub windows: Vec<Window>,
     /// What proves that a request for an answer file comes from the machine that it is for.
@@ -97,6 +99,7 @@ impl Default for Safety {
             max_reinstall: None,
             max_in_flight: None,
             max_wipes: Some(4),
+            on_release: OnReturn::Keep,
             windows: Vec::new(),
             asker: Proof::Machine,
             source: None,

@@ -4,6 +4,7 @@
 
 mod judge;
 mod memory;
+mod pools;
 pub mod preview;
 mod simulated;
 mod source_set;
@@ -27,6 +28,7 @@ use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
 use memory::Read;
+use pools::simulate_pools;
 use simulated::{BootInputs, ChangedBoots, SimulatedBoots};
 pub use source_set::SourceSet;
 pub use survey::{survey, survey_again};
@@ -161,15 +163,13 @@ impl Memory {
                 (Arc::new(Desired { revision, ..next }), None)
             }
         };
-        // A remark for people who write manifests, and none for the log of each revision.
-        if depth != Depth::OneFirmware {
-            problems.extend(desired::not_acted_on(&documents));
-        }
         let is_error = |problem: &Problem| problem.level == Level::Error;
         problems.iter_mut().for_each(|problem| tolerate(problem, depth));
         let hides = |problem: &Problem| is_error(problem) && !is_of_one_template(problem, &documents.sources);
         if !problems.iter().any(hides) {
             let found = simulate_boots(&documents, &desired, some, depth, &mut self.simulated);
+            problems.extend(found);
+            let found = simulate_pools(&documents, &desired, depth, &mut self.simulated_pools, &problems);
             problems.extend(found);
             problems.iter_mut().for_each(|problem| tolerate(problem, depth));
         }
@@ -224,6 +224,7 @@ fn simulate_boots(
     depth: Depth,
     known: &mut SimulatedBoots,
 ) -> Vec<Problem> {
+    let is_pool = known.is_of_pools;
     let looked_at = some.map(|changed_boots| {
         changed_boots.gone.iter().for_each(|name| known.forget(name));
         let doubtful = known.doubtful(&changed_boots);
@@ -245,7 +246,10 @@ fn simulate_boots(
         let small = stage_for(desired, part).map(|small| stages(&small, part));
         let stages = small.as_ref().unwrap_or_else(|| whole.get_or_init(|| stages(desired, &wanted)));
         let boot = |(deployment, inputs): &(&Arc<Deployment>, BootInputs)| {
-            boot(documents, &stages[&inputs.subnet.name], deployment, depth)
+            let state = &stages[&inputs.subnet.name];
+            let deployment = &***deployment;
+            let walks = walk::simulate_all(state, deployment, &routes(deployment, depth), Time(0));
+            Judge { documents, state, deployment, is_pool }.problems(&walks)
         };
         part.iter().map(boot).collect::<Vec<_>>()
     });
@@ -341,13 +345,12 @@ fn stages<'a>(
     stages
 }
 
-fn boot(documents: &Documents, state: &State, deployment: &Deployment, depth: Depth) -> Vec<Problem> {
+fn routes(deployment: &Deployment, depth: Depth) -> Vec<Route> {
     let mut routes = Route::of(deployment);
     if depth == Depth::OneFirmware {
         routes.truncate(1);
     }
-    let walks = walk::simulate_all(state, deployment, &routes, Time(0));
-    Judge { documents, state, deployment }.problems(&walks)
+    routes
 }
 
 /// The simulated boots of some deployments, as [`load`] made them, for people to read.

@@ -26,6 +26,7 @@ pub mod origin;
 pub mod power;
 pub mod printable;
 pub mod proof;
+pub mod rate;
 pub mod release;
 pub mod selection;
 pub mod severity;
@@ -58,6 +59,7 @@ pub use power::{
 };
 pub use printable::Line;
 pub use proof::Proof;
+pub use rate::Rate;
 pub use release::{OnReturn, WipeLevel};
 pub use selection::Selection;
 pub use severity::Severity;

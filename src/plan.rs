@@ -23,7 +23,7 @@ pub use unified::Patch;
 
 /// Version of the JSON of plans: the first number changes when a field goes or changes meaning,
 /// the second when one is added.
-pub const FORMAT_VERSION: &str = "1.2";
+pub const FORMAT_VERSION: &str = "1.3";
 
 /// The difference between a state and a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -358,7 +358,7 @@ impl Access {
         {
             let pools: Vec<&str> = token.pools.iter().map(Name::as_str).collect();
             let why = format!(
-                "{caller} may change deployments of the pools {} by edits, and nothing else",
+                "{caller} may claim machines of the pools {}, change their deployments by edits, and nothing else",
                 pools.join(", ")
             );
             let mut answer = problem(StatusCode::FORBIDDEN, &why);

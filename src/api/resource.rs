@@ -7,12 +7,14 @@
 pub mod adopt;
 pub mod audit;
 pub mod boot;
+pub mod claim;
 pub mod definition;
 pub mod deployment;
 pub mod drift;
 pub mod edit;
 pub mod effect;
 pub mod event;
+pub mod hold;
 pub mod interface;
 pub mod lease;
 pub mod log;
@@ -32,6 +34,7 @@ pub mod token;
 pub mod tree;
 pub mod webhook;
 pub mod why;
+pub mod wipe;
 
 use std::collections::BTreeMap;
 
@@ -40,6 +43,7 @@ use serde::de::DeserializeOwned;
 
 pub use adopt::Adopt;
 pub use boot::Boot;
+pub use claim::{Claim, ClaimShown, ClaimState, ClaimWanted};
 pub use definition::{Pool, Profile, Template};
 pub use deployment::{Deployment, Subnet};
 pub use drift::Drift;
@@ -64,6 +68,7 @@ pub use token::{NewToken, Token, TokenCreated, TokenWanted};
 pub use tree::{Blob, Tree};
 pub use webhook::Webhook;
 pub use why::{Offer, Why};
+pub use wipe::Order as MachineOrder;
 
 use crate::model::words::words;
 
@@ -84,6 +89,8 @@ words! {
         Plans = "plans",
         Revisions = "revisions",
         Drift = "drift",
+        Claims = "claims",
+        Orders = "orders",
         Effects = "effects",
         Tokens = "tokens",
         Webhooks = "webhooks",

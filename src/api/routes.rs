@@ -24,9 +24,9 @@ use super::problem::{self, problem};
 use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, LogSender, Logbook, NewToken, Operation, Order,
     Outcome, Pool, Profile, Revision, Row, ServiceStatus, SourceStatus, Status, SubnetRow, Template, Ticket,
-    TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, definition,
-    deployment, drift, edit, effect, event, interface, lease, log, machine, named, operation, order, plan,
-    subnet, ticket, token, why,
+    TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, claim, definition,
+    deployment, drift, edit, effect, event, hold, interface, lease, log, machine, named, operation, order,
+    plan, subnet, ticket, token, why, wipe,
 };
 use super::route::{Route, Routes};
 use super::streams::Streams;
@@ -34,7 +34,7 @@ use super::{health, hook};
 use crate::manifest::Kind;
 use crate::model::{AuditEntry, Caller, Name, Origin, Role, Time};
 use crate::state::outbox::{EffectId, Pending};
-use crate::state::{self, ApiToken, Event};
+use crate::state::{self, ApiToken, Event, Verb, command};
 
 /// What the routes need of the daemon.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -98,6 +98,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
         name: Name,
         by: Caller,
     ) -> impl Future<Output = Result<Option<Arc<ApiToken>>, String>> + Send;
+    /// Has a command of a caller carried out; the inner error says why the state does not allow it.
+    fn command(
+        &self,
+        verb: Verb,
+        by: Caller,
+    ) -> impl Future<Output = Result<Result<command::Outcome, String>, String>> + Send;
     /// Notes that a token is used. Never waits.
     fn note_token(&self, token: &ApiToken);
     /// When a token was last used since the daemon started.
@@ -164,6 +170,9 @@ fn routes<B: Backend>() -> Routes<B> {
         .merge(lists::<B>())
         .merge(named::routes::<B>())
         .merge(lease::routes::<B>())
+        .merge(claim::routes::<B>())
+        .merge(hold::routes::<B>())
+        .merge(wipe::routes::<B>())
         .merge(effect::routes::<B>())
         .merge(event::routes::<B>())
         .merge(log::routes::<B>())
@@ -214,6 +223,10 @@ fn list_route(what: Listed) -> Route {
         Listed::Plans => route("Revisions that wait for a person").gives::<Vec<WaitingPlan>>(),
         Listed::Revisions => route("Kept revisions, the newest first").lists::<Revision>(),
         Listed::Drift => route("Where machines are not as the manifests say").lists::<drift::Drift>(),
+        Listed::Claims => route("Machines of pools that somebody has or waits for").lists::<claim::Claim>(),
+        Listed::Orders => {
+            route("What is being done with machines: releases and wipes").lists::<wipe::Order>()
+        }
         Listed::Effects => route("What follows from a change and is not done yet").lists::<effect::Effect>(),
         Listed::LogSenders => {
             route("Who sent messages of syslog, and how many were malformed or too many").lists::<LogSender>()
@@ -243,7 +256,7 @@ fn is_long(what: Listed, uri: &Uri) -> bool {
     match what {
         Listed::Deployments | Listed::Machines | Listed::Leases => !Wanted::is_page(uri),
         // The files of the history are read for it.
-        Listed::Drift | Listed::Revisions => true,
+        Listed::Drift | Listed::Revisions | Listed::Claims | Listed::Orders => true,
         _ => false,
     }
 }
@@ -268,6 +281,8 @@ fn rows<B: Backend>(backend: &B, what: Listed, uri: &Uri) -> Response {
         }
         Listed::Revisions => page(uri, |after| list::from(backend.revisions(), after)),
         Listed::Drift => page(uri, |after| list::behind(drift::all(&state), after)),
+        Listed::Claims => page(uri, |after| list::behind(claim::all(&state, backend.now()), after)),
+        Listed::Orders => page(uri, |after| list::behind(wipe::all(&state), after)),
         Listed::Effects => page(uri, |after| list::behind(effect::all(&state, backend.now()), after)),
         Listed::LogSenders => page(uri, |after| list::behind(backend.logs().senders(), after)),
         Listed::Webhooks => page(uri, |after| list::behind(backend.webhooks(), after)),

@@ -4,10 +4,12 @@ mod adopt;
 mod audit;
 mod cancel;
 mod change;
+mod claim;
 mod context;
 mod describe;
 mod events;
 mod get;
+mod hold;
 mod login;
 mod logs;
 mod order;
@@ -19,6 +21,7 @@ mod several;
 mod table;
 mod token;
 mod wait;
+mod wipe;
 
 use std::ffi::OsString;
 
@@ -58,7 +61,14 @@ enum Command {
     Deploy(change::Deploy),
     Redeploy(change::Redeploy),
     Adopt(adopt::Arguments),
+    Claim(claim::Arguments),
+    Extend(claim::Extend),
+    Keep(claim::Keep),
     Release(release::Arguments),
+    Hold(hold::Hold),
+    Unhold(hold::Unhold),
+    Retry(hold::Retry),
+    Wipe(wipe::Arguments),
     Cancel(cancel::Arguments),
     ServeDhcp(serve_dhcp::Arguments),
     Token(token::Arguments),
@@ -93,6 +103,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Deploy(arguments) => arguments.run(remote),
         Command::Redeploy(arguments) => arguments.run(remote),
         Command::Adopt(arguments) => adopt::run(arguments, remote),
+        Command::Claim(arguments) => claim::run(arguments, remote),
+        Command::Extend(arguments) => claim::extend(arguments, remote),
+        Command::Keep(arguments) => claim::keep(arguments, remote),
+        Command::Hold(arguments) => hold::hold(arguments, remote),
+        Command::Unhold(arguments) => hold::unhold(arguments, remote),
+        Command::Retry(arguments) => hold::retry(arguments, remote),
+        Command::Wipe(arguments) => wipe::run(arguments, remote),
         Command::Release(arguments) => release::run(arguments, remote),
         Command::Cancel(arguments) => cancel::run(arguments, remote),
         Command::ServeDhcp(arguments) => serve_dhcp::run(arguments, remote),

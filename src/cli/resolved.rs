@@ -125,6 +125,7 @@ fn plain(value: &Value) -> Json {
         Value::Size(size) => json!(size.to_string()),
         Value::Duration(span) => json!(span.to_string()),
         Value::Percent(percent) => json!(format!("{percent}%")),
+        Value::Rate(rate) => json!(rate.to_string()),
         Value::Window(window) => json!(window.to_string()),
     }
 }

@@ -15,7 +15,7 @@ use crate::api::resource::why::why;
 use crate::api::resource::{Offer, Power, Why};
 use crate::desired::inherited;
 use crate::media::Shelf;
-use crate::model::{Cidr, printable};
+use crate::model::{Cidr, Time, printable};
 use crate::state::{Server, State};
 
 #[derive(Args, Debug)]
@@ -113,7 +113,7 @@ fn describe(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientEr
         Err(exit) => return exit,
     };
     let state = State::new(Server::stand_in(address(&loaded.desired))).adopt(loaded.desired.clone());
-    let mut found = match why(&state, subject, &[]) {
+    let mut found = match why(&state, subject, &[], Time(0)) {
         Ok(found) => found,
         Err(error) => return remote::failed(&ClientError::Refused(error), json),
     };
@@ -157,7 +157,7 @@ fn show(found: &Why, json: bool) -> Exit {
 }
 
 fn text(found: &Why) -> String {
-    let Why { subject, verdict, machine, deployment, offers, boot, look_alikes } = found;
+    let Why { subject, verdict, machine, deployment, claim, offers, boot, look_alikes } = found;
     let mut out = String::new();
     let mut line = |text: String| {
         out.extend(
@@ -166,7 +166,15 @@ fn text(found: &Why) -> String {
         );
         out.push('\n');
     };
+    if let Some(claim) = claim {
+        line(format!("claim {} of {}: {}: {}", claim.name, claim.by, claim.state, claim.reason));
+    }
+    let order = machine.as_ref().and_then(|machine| machine.order.as_ref());
     match (deployment, machine) {
+        (None, Some(machine)) if claim.is_some() || order.is_some() => {
+            line(format!("machine {}: {}", machine.name.as_deref().unwrap_or(subject), machine.state));
+        }
+        (None, None) if claim.is_some() => {}
         (Some(deployment), _) => {
             let on = deployment
                 .machine
@@ -181,6 +189,15 @@ fn text(found: &Why) -> String {
             None => line(format!("{subject}: seen on the network, but in no manifest")),
         },
         (None, None) => line(format!("{subject}: in no manifest, and never seen")),
+    }
+    if let Some(order) = order {
+        let trouble = Some(&order.trouble).filter(|trouble| !trouble.is_empty());
+        let trouble = trouble.map(|trouble| format!(" ({}: {trouble})", order.condition)).unwrap_or_default();
+        line(format!("{} since {}, as {}{trouble}; {}", order.work, order.since, order.reason, order.next));
+    }
+    if let Some(hold) = machine.as_ref().and_then(|machine| machine.hold.as_ref()) {
+        let until = hold.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
+        line(format!("held by {}{until}: {}", hold.by, hold.reason));
     }
     if let Some(power) = machine.as_ref().and_then(|machine| machine.power.as_ref()) {
         line(power_text(power));

@@ -33,7 +33,7 @@ use crate::manifest::Kind;
 use crate::model::{AuditEntry, Caller, Name, Origin, ServiceState, SourceCondition, Span, Time, hex};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::{EffectId, Pending, TaskKind};
-use crate::state::{self, ApiToken, Command, Event, Report, State, Verb};
+use crate::state::{self, ApiToken, Command, Event, Report, State, Verb, command};
 
 /// A commit that takes longer is one that people should know of.
 const SLOW_DISK: Span = Span::seconds(2);
@@ -307,6 +307,14 @@ impl Backend for Daemon {
     async fn revoke_token(&self, name: Name, by: Caller) -> Result<Option<Arc<ApiToken>>, String> {
         let revoked = self.keeper.revoke_token(name, by).await.map_err(|error| error.to_string())?;
         Ok(revoked.inspect(|token| self.token_uses.forget(&token.name)))
+    }
+
+    async fn command(&self, verb: Verb, by: Caller) -> Result<Result<command::Outcome, String>, String> {
+        match self.keeper.ask(Command { by, verb }).await {
+            Ok(outcome) => Ok(Ok(outcome)),
+            Err(KeeperError::Refused(why)) => Ok(Err(why)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn note_token(&self, token: &ApiToken) {

@@ -9,6 +9,7 @@ use crate::model::{Name, OnReturn, Span, WipeLevel};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     pub name: Name,
+    pub profile: Name,
     /// What a machine of it runs. A claim has its own copy with its name and machine; its `place` has the labels
     /// that a machine must carry.
     pub prototype: Arc<Deployment>,

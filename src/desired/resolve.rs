@@ -9,13 +9,13 @@ mod definition;
 mod deployment;
 mod digest;
 mod earlier;
-mod idle;
 pub mod inherited;
 mod ipv6;
 mod login;
 mod machine;
 mod memory;
 mod option;
+mod pool;
 mod power;
 mod profile;
 mod reference;
@@ -33,7 +33,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 pub use earlier::Earlier;
-pub use idle::not_acted_on;
 pub use step::{Step, resolve_step};
 
 use super::{Boot, Desired, Proof, Safety, Subnet, Template};
@@ -86,6 +85,7 @@ pub fn resolve_again(
     resolver.profiles();
     resolver.machines();
     resolver.deployments();
+    resolver.pools();
     resolver.selectors();
     resolver.memory();
     resolver.unattended();
@@ -201,7 +201,16 @@ fn safety(documents: &Documents) -> Safety {
         max_reinstall: count(&written.max_reinstall).or(usual.max_reinstall),
         // Waves are of the whole table: which source moved last decides nothing.
         max_in_flight: all().filter_map(|one| count(&one.max_in_flight)).min().or(usual.max_in_flight),
-        max_wipes: usual.max_wipes,
+        // So is the budget: whoever allows least decides.
+        max_wipes: all()
+            .filter_map(|one| one.max_wipes.as_ref().map(|rate| rate.value.0))
+            .min()
+            .or(usual.max_wipes),
+        // And one source does not have the machines of others wiped.
+        on_release: all()
+            .map(|one| one.on_release.as_ref().map_or(usual.on_release, |what| what.value))
+            .min()
+            .unwrap_or(usual.on_release),
         windows: all().flat_map(|one| &one.windows).map(|window| window.value.clone()).collect(),
         // One source does not weaken it for the machines of others.
         asker: if all().all(inventory::Safety::is_asker_proven_by_token) {

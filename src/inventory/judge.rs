@@ -17,6 +17,8 @@ pub(super) struct Judge<'a> {
     pub documents: &'a Documents,
     pub state: &'a State,
     pub deployment: &'a Deployment,
+    /// Whether it stands for a pool of its name.
+    pub is_pool: bool,
 }
 
 impl Judge<'_> {
@@ -63,6 +65,10 @@ impl Judge<'_> {
     }
 
     fn header(&self) -> Mark {
+        if self.is_pool {
+            let pool = self.documents.pools.get(&self.deployment.name);
+            return pool.map_or(Mark::new(0, 0..0), |own| own.mark);
+        }
         self.documents.deployments.get(&self.deployment.name).map_or(Mark::new(0, 0..0), |own| own.mark)
     }
 

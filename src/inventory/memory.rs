@@ -19,6 +19,7 @@ pub struct Memory {
     pub(super) manifests: Manifests,
     pub(super) resolved: Earlier,
     pub(super) simulated: SimulatedBoots,
+    pub(super) simulated_pools: SimulatedBoots,
     /// The last load, if it found no error.
     pub(super) last_valid: Option<(Depth, Arc<Desired>)>,
     /// Of the same inventory with each of its environments.

@@ -16,6 +16,8 @@ type Occurrences = BTreeMap<(Name, usize), Arc<Problem>>;
 /// How the simulated boots of deployments ended.
 #[derive(Debug, Default)]
 pub(super) struct SimulatedBoots {
+    /// Whether they are of pools, under the pools' names, instead of deployments.
+    pub is_of_pools: bool,
     /// Those without a problem, by the deployment's digest.
     passed: HashMap<Arc<str>, BootInputs>,
     /// The others.

@@ -8,7 +8,7 @@ use super::{Kind, Mark, Problem, Table};
 use crate::model::Name;
 
 pub use super::kind::{
-    Address, Boot, Deployment, Documents, Extra, Ipv6, Iso, Machine, Mention, Power, Settings, Subnet,
+    Address, Boot, Deployment, Documents, Extra, Ipv6, Iso, Machine, Mention, Pool, Power, Settings, Subnet,
     Template, Variable, Written, WrittenRoute,
 };
 

@@ -10,7 +10,7 @@ use super::shape::Form;
 use super::shape::Shape::*;
 use super::value::{Extract, Table as TableValue};
 use super::{Code, Level, Mark, Marked, Problem};
-use crate::model::{Proof, Window as Times};
+use crate::model::{OnReturn, Proof, Rate, Window as Times};
 
 /// Its name.
 pub(super) const FILE: &str = "voldemort.toml";
@@ -41,6 +41,13 @@ table! {
             "How many installed machines one revision may reinstall; no limit if absent.";
         max_in_flight: Option<Marked<u32>> = may "max-in-flight": Integer(1),
             "How many installed machines may be in reinstallation at a time; no limit if absent.";
+        max_wipes: Option<Marked<Rate>> = may "max-wipes": Text(Form::Rate),
+            "How many machines may begin to be wiped within an hour, for whatever reason, before each further one \
+             waits for a person; \"4/h\" if absent.";
+        on_release: Option<Marked<OnReturn>> = may "on-release": Text(Form::Choice(OnReturn::NAMES)),
+            "What happens to a machine that a revision takes from its deployment, and gives to no other: \"keep\" (as \
+             without the key) leaves its disks as they are, \"wipe\" erases them, \"wipe-and-off\" switches it off then. It \
+             counts from the revision after the one that brings it.";
         windows: Vec<Marked<Times>> = may "windows": Several(&Text(Form::Window)),
             "When installed machines may be reinstalled, as in \"Mon-Fri 22:00-05:00 Europe/Berlin\"; at any \
              time if absent.";

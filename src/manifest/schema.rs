@@ -164,6 +164,7 @@ fn form(form: &Form) -> Value {
         Form::Duration => "^([0-9]+[smhd])+$",
         Form::Size => "^[0-9]+ *[KMGT]iB$",
         Form::Percent => "^[0-9]{1,3}%$",
+        Form::Rate => "^[0-9]{1,10}/h$",
         Form::Window => "^[A-Za-z,-]+ [0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}( [A-Za-z0-9_+/-]+)?$",
         Form::Sha256 => "^[0-9a-fA-F]{64}$",
         Form::Uuid => "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",

@@ -85,6 +85,8 @@ pub enum Form {
     /// An amount of memory.
     Size,
     Percent,
+    /// How often within an hour.
+    Rate,
     /// A maintenance window.
     Window,
     Sha256,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::kind::table::{Labels, Mention};
 use super::{Kind, Mark, Marked};
-use crate::model::{Cidr, Cidr6, Mac, Name, Range, Range6, Size, Span, Window, Words};
+use crate::model::{Cidr, Cidr6, Mac, Name, Range, Range6, Rate, Size, Span, Window, Words};
 
 /// A value whose form was found right.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,7 @@ pub enum Value {
     Duration(Span),
     Size(Size),
     Percent(u8),
+    Rate(Rate),
     Window(Window),
 }
 
@@ -82,6 +83,7 @@ extract!(
     Duration as Span,
     Size as Size,
     Percent as u8,
+    Rate as Rate,
     Window as Window,
     Table as Table,
 );

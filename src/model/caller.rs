@@ -11,7 +11,7 @@ words! {
     pub enum Role {
         /// Reads, and makes plans that change nothing.
         Viewer = "viewer",
-        /// Will take machines from pools and give them back; until pools are acted on, it reads like a viewer.
+        /// Also takes machines from pools, and gives back its own.
         Claimer = "claimer",
         /// Does what a commit to the inventory can do, and pauses the daemon: verbs, apply, suspend, pin.
         Editor = "editor",

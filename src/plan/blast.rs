@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Impact};
+use super::{Action, Change, Impact};
 use crate::desired::Deployment;
 use crate::model::Name;
 use crate::state::State;
@@ -33,6 +33,9 @@ pub struct Wiped {
     pub deployment: String,
     /// The disk that the deployment names; without one the installer chooses.
     pub disk: Option<String>,
+    /// Whether the deployment loses the machine, all of whose disks are wiped then, and nothing is installed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub released: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,11 +54,7 @@ pub(super) fn blast(state: &State, next: &State, moved: &MovedCards, changes: &[
         let machine = change.machine.clone().unwrap_or_default();
         match change.impact {
             Impact::Reboot => blast.restarted += 1,
-            Impact::Wipe => blast.wiped.push(Wiped {
-                machine: machine.clone(),
-                deployment: change.name.clone(),
-                disk: disk(next, &change.name),
-            }),
+            Impact::Wipe => blast.wiped.extend(wiped(state, next, change)),
             Impact::Release if change.kind == "deployment" => {
                 let freed = change.former_machine.clone().unwrap_or(machine.clone());
                 let taken = freed.parse::<Name>().is_ok_and(|freed| next.tenants().contains_key(&freed));
@@ -78,6 +77,31 @@ pub(super) fn blast(state: &State, next: &State, moved: &MovedCards, changes: &[
     };
     blast.readdressed = touched.iter().filter_map(readdressed).collect();
     blast
+}
+
+/// The machines that a change wipes: one that is installed anew, one that is lost, or both.
+fn wiped(state: &State, next: &State, change: &Change) -> impl Iterator<Item = Wiped> {
+    let of = |machine: &String, disk, released| Wiped {
+        machine: machine.clone(),
+        deployment: change.name.clone(),
+        disk,
+        released,
+    };
+    let name = |machine: &&String| machine.parse::<Name>().ok();
+    let is_lost = |machine: &&String| name(machine).is_some_and(|name| state.on_release(next, &name).wipes());
+    let left = match change.action {
+        Action::Remove => change.machine.as_ref(),
+        _ => change.former_machine.as_ref(),
+    };
+    let lost = left.filter(is_lost).map(|machine| of(machine, None, true));
+    // Where a machine is lost, the other may be blank.
+    let has_disk = |machine: &&String| name(machine).is_some_and(|name| state.disks().contains_key(&name));
+    let anew = change.machine.as_ref().filter(|machine| match &lost {
+        Some(_) => change.installs && has_disk(machine),
+        None => true,
+    });
+    let anew = anew.map(|machine| of(machine, disk(next, &change.name), false));
+    anew.into_iter().chain(lost)
 }
 
 /// The disk that a deployment's manifests name.
@@ -124,8 +148,15 @@ impl Blast {
         }
         if !wiped.is_empty() {
             let disk = |one: &Wiped| one.disk.clone().unwrap_or("the installer's choice of disk".into());
-            let list = wiped.iter().map(|one| format!("{}: {}", one.machine, disk(one)));
-            parts.push(format!("{} reinstalled and WIPED ({})", wiped.len(), named(list.collect())));
+            let (lost, anew): (Vec<&Wiped>, Vec<&Wiped>) = wiped.iter().partition(|one| one.released);
+            if !anew.is_empty() {
+                let list = anew.iter().map(|one| format!("{}: {}", one.machine, disk(one)));
+                parts.push(format!("{} reinstalled and WIPED ({})", anew.len(), named(list.collect())));
+            }
+            if !lost.is_empty() {
+                let list = lost.iter().map(|one| format!("{}: all disks", one.machine));
+                parts.push(format!("{} released and WIPED ({})", lost.len(), named(list.collect())));
+            }
         }
         if parts.is_empty() {
             return "Blast radius: no machine is restarted, reinstalled, released or readdressed.".into();

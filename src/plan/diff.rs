@@ -4,6 +4,7 @@ mod boot;
 mod deployment;
 mod lost;
 mod machine;
+mod pool;
 mod subnet;
 
 use std::cmp::Ordering;
@@ -34,6 +35,7 @@ pub(super) fn between(state: &State, next: &State) -> Plan {
     let mut changes = fleet(&base, next, &moved);
     subnet::subnets(state.desired(), desired, &mut changes);
     boot::boots(state.desired(), desired, &mut changes);
+    pool::pools(state, next, &mut changes);
     let plan = Plan {
         format_version: FORMAT_VERSION.into(),
         id: String::new(),

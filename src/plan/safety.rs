@@ -40,10 +40,13 @@ pub(super) fn hold_rows(
     consent: &Consent,
 ) -> Vec<Hold> {
     let limits = Limits { own: (&desired.safety).into(), state, source: desired.safety.source() };
-    [removals(rows, given_up, &limits, consent), reinstalls(rows, &limits, consent), protected(rows)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let all = [
+        removals(rows, given_up, &limits, consent),
+        reinstalls(rows, &limits, consent),
+        wipes(rows, desired, consent),
+        protected(rows),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// What a revision is judged by: its own thresholds, and those that its source had until now. What it loosens
@@ -124,6 +127,24 @@ fn reinstalls(rows: &[&Change], limits: &Limits, consent: &Consent) -> Option<Ho
     }
     let reason = format!("the revision reinstalls {count} machines; max-reinstall is {limit}{whose}");
     Some(Hold { reason, names: names(&wiped), cure: agree("--allow-reinstalls", count, !whose.is_empty()) })
+}
+
+/// Machines that are taken from their deployments and wiped: no more at once than may be within an hour.
+fn wipes(rows: &[&Change], desired: &Desired, consent: &Consent) -> Option<Hold> {
+    let wiped = select(rows, |change| change.impact == Impact::Wipe);
+    let lost = select(&wiped, |change| change.action == Action::Remove);
+    let most = desired.safety.max_wipes?;
+    if lost.len() <= most as usize || consent.reinstalls == Some(wiped.len()) {
+        return None;
+    }
+    let count = lost.len();
+    Some(Hold {
+        reason: format!(
+            "the revision has {count} machines wiped that lose their deployments; max-wipes is {most}/h"
+        ),
+        names: names(&lost),
+        cure: agree("--allow-reinstalls", wiped.len(), false),
+    })
 }
 
 fn protected(rows: &[&Change]) -> Option<Hold> {

@@ -69,7 +69,7 @@ pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) 
         Verb::CreateToken(token) => api_token::create(state, *token, now, out),
         Verb::RevokeToken(name) => api_token::revoke(state, &name, &command.by, now, out),
         Verb::UsedToken(name, id) => api_token::used(state, &name, id, now, out),
-        Verb::Claim(pool, ttl) => claim::claim(Cycle { state, by: &command.by, now, out }, &pool, ttl),
+        Verb::Claim(wanted) => claim::claim(Cycle { state, by: &command.by, now, out }, *wanted),
         Verb::Extend(name, ttl) => claim::extend(Cycle { state, by: &command.by, now, out }, &name, ttl),
         Verb::Keep(name) => claim::keep(Cycle { state, by: &command.by, now, out }, &name),
         Verb::Release(name) => claim::release(Cycle { state, by: &command.by, now, out }, &name),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::State;
 use super::lifecycle::{Condition, Known};
-use crate::desired::{Place, Pool};
+use crate::desired::{Deployment, Place, Pool};
 use crate::model::words::words;
 use crate::model::{Caller, Name, OnReturn, Span, Time, WipeLevel};
 
@@ -21,10 +21,29 @@ pub const GRACE: Span = Span::seconds(30 * 60);
 /// Claims at a time, those that wait among them: a caller that asks again and again must not fill the memory.
 pub const CLAIMS_MAX: usize = 100_000;
 
+/// A machine that somebody asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wanted {
+    pub pool: Name,
+    /// How long it is to last; as long as the pool says where absent.
+    pub ttl: Option<Span>,
+    /// What the claim's name begins with; the pool's name where absent. A number follows.
+    pub name: Option<Name>,
+    /// What names the request, so that it is made once.
+    pub key: Option<Arc<str>>,
+}
+
+impl Wanted {
+    /// Any machine of a pool, for as long as the pool says.
+    pub fn of(pool: Name) -> Wanted {
+        Wanted { pool, ttl: None, name: None, key: None }
+    }
+}
+
 /// One machine of a pool, asked for or had.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
-    /// The pool's name and `number`.
+    /// What the caller wanted it to begin with, else the pool's name, and `number`.
     pub name: Name,
     pub pool: Name,
     /// Later claims have higher numbers.
@@ -41,6 +60,8 @@ pub struct Claim {
     /// Whether a person wants to keep the machine: the claim lasts until a revision has a deployment with its name on
     /// its machine.
     pub keep: bool,
+    /// What named the request.
+    pub key: Option<Arc<str>>,
 }
 
 /// The machine of a claim.
@@ -92,6 +113,11 @@ impl State {
         &self.lasting.claims
     }
 
+    /// How many machines of a pool claims have.
+    pub fn claimed_of(&self, pool: &Name) -> u32 {
+        self.derived.held.get(pool).copied().unwrap_or(0)
+    }
+
     /// The claim that has a machine.
     pub fn claim_on(&self, machine: &Name) -> Option<&Arc<Claim>> {
         let tenancy = self.tenancy(machine).filter(|tenancy| tenancy.is_claim)?;
@@ -126,6 +152,25 @@ impl State {
         })
     }
 
+    /// Why a deployment has no machine.
+    pub fn why_unassigned(&self, deployment: &Deployment) -> String {
+        let Place::Machine(machine) = &deployment.place else { return "no machine is assigned".into() };
+        if let Some(claim) = self.claim_on(machine) {
+            let ends = claim.place.as_ref().and_then(|place| place.taken_back.or(place.ends));
+            let left =
+                ends.filter(|_| !claim.keep).map(|ends| Span(ends.saturating_sub(self.lasting.ran.now)));
+            let until = left.map_or("until it is released".to_owned(), |left| format!("for {left} more"));
+            return format!(
+                "it waits for machine {machine}, which claim {} of {} has {until}",
+                claim.name, claim.by
+            );
+        }
+        match self.life(machine).and_then(|life| life.order.as_ref()) {
+            Some(order) => format!("it waits for machine {machine}, which is being wiped: {}", order.reason),
+            None => "no machine is assigned".into(),
+        }
+    }
+
     /// Why a claim waits: how many machines of the inventory each reason keeps from it, and the first of each.
     pub fn why_waiting(&self, claim: &Claim) -> BTreeMap<WhyNot, (usize, Name)> {
         let mut reasons = BTreeMap::new();
@@ -136,20 +181,5 @@ impl State {
             }
         }
         reasons
-    }
-
-    /// The claims of a pool that wait, in the order in which they are served: callers in turn, and of each
-    /// caller the first that asked first.
-    pub fn waiting(&self, pool: &Name) -> Vec<Arc<Claim>> {
-        let mut turns: BTreeMap<String, u64> = BTreeMap::new();
-        let mut waiting: Vec<(u64, u64, Arc<Claim>)> = Vec::new();
-        let numbers = self.derived.queues.get(pool).into_iter().flatten();
-        for claim in numbers.filter_map(|(_, name)| self.lasting.claims.get(name)) {
-            let turn = turns.entry(claim.by.to_string()).or_default();
-            *turn += 1;
-            waiting.push((*turn, claim.number, claim.clone()));
-        }
-        waiting.sort_by_key(|(turn, number, _)| (*turn, *number));
-        waiting.into_iter().map(|(_, _, claim)| claim).collect()
     }
 }

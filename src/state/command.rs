@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::apply::adopt::Adoption;
+use super::claim::Wanted;
 use super::life::AgentReport;
 use super::outbox::{EffectId, Pending, Progress};
 use super::schedule::PowerAnswer;
@@ -64,8 +65,8 @@ pub enum Verb {
     RevokeToken(Name),
     /// The token of this name and number was used. Not every use is noted.
     UsedToken(Name, u32),
-    /// Somebody asks for a machine of a pool, for so long.
-    Claim(Name, Option<Span>),
+    /// Somebody asks for a machine of a pool.
+    Claim(Box<Wanted>),
     /// A claim is to last so long from now.
     Extend(Name, Span),
     /// A claim is to last until a revision takes it over.

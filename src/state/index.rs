@@ -6,6 +6,7 @@ use super::State;
 use super::claim::Claim;
 use super::life::Life;
 use super::lifecycle::{DiskState, Known};
+use super::queue::Waiter;
 use crate::desired::differences;
 use crate::model::Name;
 
@@ -47,19 +48,22 @@ impl State {
     }
 
     fn index_one(&mut self, claim: &Claim, is_there: bool) {
-        let Claim { name, pool, number, place, keep, .. } = claim;
-        let Some(place) = place else {
-            let mut queue = self.derived.queues.get(pool).cloned().unwrap_or_default();
+        let Claim { name, pool, number, by, place, keep, key, .. } = claim;
+        if let Some(key) = key {
             match is_there {
-                true => drop(queue.insert(*number, name.clone())),
-                false => drop(queue.remove(number)),
+                true => drop(self.derived.keyed.insert(key.clone(), name.clone())),
+                false => drop(self.derived.keyed.remove(key)),
             }
-            match queue.is_empty() {
-                true => drop(self.derived.queues.remove(pool)),
-                false => drop(self.derived.queues.insert(pool.clone(), queue)),
-            }
+        }
+        let Some(place) = place else {
+            let waiter = is_there.then(|| Waiter::Claim(name.clone()));
+            self.index_waiter(by.to_string().into(), *number, waiter);
             return;
         };
+        if is_there {
+            let given = self.derived.given.entry(by.to_string().into()).or_default();
+            *given = place.epoch.max(*given);
+        }
         let held = self.derived.held.get(pool).copied().unwrap_or(0);
         let held = if is_there { held + 1 } else { held.saturating_sub(1) };
         self.derived.held.insert(pool.clone(), held);
@@ -74,7 +78,7 @@ impl State {
     /// Looks again whether a claim may get a machine, whatever its pool asks for.
     pub(super) fn index_free(&mut self, machine: &Name) {
         let life = self.lasting.lives.get(machine);
-        let is_free = !self.desired.pools.is_empty()
+        let is_free = self.gives_out_machines()
             && self.desired.machines.contains_key(machine)
             && !self.lasting.tenancies.contains_key(machine)
             && !self.lasting.protected.contains(machine)
@@ -86,14 +90,19 @@ impl State {
         }
     }
 
+    /// Whether anybody may wait for a machine.
+    fn gives_out_machines(&self) -> bool {
+        !self.desired.pools.is_empty() || self.desired.selects > 0
+    }
+
     /// The same for all machines of which that may have changed since `former`, before an adoption.
     pub(super) fn index_free_since(&mut self, former: &State) {
-        if self.desired.pools.is_empty() {
+        if !self.gives_out_machines() {
             self.derived.free = imbl::OrdSet::new();
             return;
         }
         let mut touched: Vec<Name> = Vec::new();
-        if former.desired.pools.is_empty() {
+        if !former.gives_out_machines() {
             touched.extend(self.desired.machines.keys().cloned());
         }
         let machines = differences(&former.desired.machines, &self.desired.machines);
@@ -112,8 +121,10 @@ impl State {
     pub(super) fn clear_index(&mut self) {
         let derived = &mut self.derived;
         (derived.queues, derived.held) = (imbl::OrdMap::new(), imbl::OrdMap::new());
+        derived.given = imbl::OrdMap::new();
         (derived.ends, derived.watched) = (imbl::OrdSet::new(), imbl::OrdSet::new());
         (derived.owners, derived.found) = (imbl::HashMap::new(), imbl::HashMap::new());
+        derived.keyed = imbl::HashMap::new();
     }
 
     /// Everything anew, from what was stored.
@@ -123,5 +134,6 @@ impl State {
         lives.iter().for_each(|(machine, life)| self.index_life(machine, Some(life)));
         let claims: Vec<Arc<Claim>> = self.lasting.claims.values().cloned().collect();
         claims.iter().for_each(|claim| self.index_one(claim, true));
+        self.index_unplaced(self.lasting.unplaced.clone());
     }
 }

@@ -249,7 +249,7 @@ impl State {
         }
         let (name, wanted) = (&deployment.name, deployment.redeploy);
         let Some(machine) = self.lasting.assignments.get(name) else {
-            return Duty::LocalBoot("no machine is assigned".into());
+            return Duty::LocalBoot(self.why_unassigned(deployment));
         };
         let damaged = [name, machine].into_iter().find(|name| self.lasting.damaged.contains(*name));
         if let Some(damaged) = damaged {

@@ -9,7 +9,7 @@ use super::lifecycle::{Boot, Condition, DiskState, Known, Word, Work, boot, word
 use super::outbox::Task;
 use super::{Duty, InstallStage, State};
 use crate::desired::Deployment;
-use crate::model::{Caller, Mac, Name, Time, WipeLevel};
+use crate::model::{Caller, Mac, Name, OnReturn, Time, WipeLevel};
 
 /// What is recorded of a machine.
 #[derive(Clone, Debug, PartialEq)]
@@ -262,6 +262,18 @@ impl State {
     /// The same of a deployment's machine.
     pub(super) fn kept_of(&self, deployment: &Name) -> Option<String> {
         self.kept_from(self.lasting.assignments.get(deployment)?)
+    }
+
+    /// What happens to a machine that this state has given to a deployment, and `next`, a revision after it, gives to
+    /// nobody. Both revisions have to say so: one that is the first to want it changes no machine by that.
+    pub fn on_release(&self, next: &State, machine: &Name) -> OnReturn {
+        let is_free =
+            next.desired.machines.contains_key(machine) && !next.derived.tenants.contains_key(machine);
+        let is_protected = [self, next].iter().any(|state| state.lasting.protected.contains(machine));
+        match is_free && !is_protected && !self.desired.revision.is_empty() {
+            true => self.desired.safety.on_release.min(next.desired.safety.on_release),
+            false => OnReturn::Keep,
+        }
     }
 
     /// The machine that owns a disk, wherever it is found.

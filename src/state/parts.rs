@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::budget::Budget;
+use super::queue;
 use super::ran::Ran;
 use super::{
     ApiToken, Claim, Contest, Guards, Installs, Leases, Leases6, Life, Outbox, Revision, Seen, Serials,
@@ -37,6 +38,8 @@ pub struct Lasting {
     pub claims: imbl::OrdMap<Name, Arc<Claim>>,
     /// The number of the last claim.
     pub last_claim: u64,
+    /// Deployments that choose their machine and have none, and since which number they wait.
+    pub unplaced: imbl::OrdMap<Name, u64>,
     /// How long the daemon ran.
     pub ran: Ran,
     /// The wipes of the last hour.
@@ -99,8 +102,12 @@ pub(super) struct Derived {
     pub(super) memo: Option<Arc<memo::Memo>>,
     /// The deployments that claims stand for: their pools' prototypes with their names and machines.
     pub(super) claimed: imbl::OrdMap<Name, Arc<Deployment>>,
-    /// Claims that wait, by pool and number.
-    pub(super) queues: imbl::OrdMap<Name, imbl::OrdMap<u64, Name>>,
+    /// Who waits for a machine, by caller.
+    pub(super) queues: imbl::OrdMap<Arc<str>, queue::Queue>,
+    /// The epoch of the last machine that each caller got, as far as that is remembered.
+    pub(super) given: imbl::OrdMap<Arc<str>, u64>,
+    /// Claims by what named their requests.
+    pub(super) keyed: imbl::HashMap<Arc<str>, Name>,
     /// How many machines of a pool are claimed.
     pub(super) held: imbl::OrdMap<Name, u32>,
     /// Claims that end by themselves, by when.
@@ -129,6 +136,7 @@ impl Default for Lasting {
             lives: imbl::OrdMap::new(),
             claims: imbl::OrdMap::new(),
             last_claim: 0,
+            unplaced: imbl::OrdMap::new(),
             ran: Ran::default(),
             budget: Budget::default(),
             trust: Trust::default(),

@@ -13,6 +13,7 @@ use crate::model::{Mac, Name};
 use crate::state::budget::{self, Budget};
 use crate::state::longest::{self, Longest};
 use crate::state::outbox::{self, Pending};
+use crate::state::queue;
 use crate::state::ran::{self, Ran};
 use crate::state::record::{Record, RecordKind};
 use crate::state::revision::former::FormerRevision;
@@ -204,6 +205,7 @@ impl Saved {
             lives: self.lives.iter().cloned().collect(),
             claims: self.claims.iter().map(|claim| (claim.name.clone(), claim.clone())).collect(),
             last_claim: self.last_claim(),
+            unplaced: queue::of_note(note(queue::NOTE)),
             budget: Budget::of_note(note(budget::NOTE), ran.now),
             ran,
             trust: self.trust(),

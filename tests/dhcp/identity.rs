@@ -129,7 +129,7 @@ fn cards_that_were_learned_are_shown_as_the_machine_s() {
     let behind = |key: &str| voldemort::api::resource::machine::all(&state, Some(key)).count();
     assert_eq!((behind("52-54-00-00-00-01"), behind("web"), behind("52:54:00:00:00:01")), (1, 0, 0));
     let events = [(1, Event { mac: Some(mac(A)), ..Event::new(at(0), Stage::Offer, "offered") })];
-    let why = voldemort::api::resource::why::why(&state, "web", &events).unwrap();
+    let why = voldemort::api::resource::why::why(&state, "web", &events, voldemort::model::Time(0)).unwrap();
     assert!(!why.verdict.contains("never seen"), "{}", why.verdict);
 }
 

@@ -270,7 +270,7 @@ fn plans_and_explanations_show_it() {
     assert!(of("nocloud/meta-data").is_some_and(|text| text.contains("local-hostname: \"web\"")));
     // Who reads a plan does not get at the files.
     assert!(of("preseed.cfg").is_some_and(|text| text.contains("/nocloud/web/TOKEN/")), "{served:?}");
-    let why = voldemort::api::resource::why::why(&site.0, "web", &[]).unwrap();
+    let why = voldemort::api::resource::why::why(&site.0, "web", &[], voldemort::model::Time(0)).unwrap();
     let offer = why.offers.iter().find(|offer| offer.what == "metadata").unwrap();
     assert!(offer.value.contains("nocloud/user-data") && offer.value.contains("(running)"), "{offer:?}");
     assert!(offer.origin.as_deref().is_some_and(|origin| origin.starts_with("a.toml:")), "{offer:?}");

@@ -5,6 +5,7 @@ mod asker;
 mod audit;
 mod bytes;
 mod callers;
+mod claims;
 mod daemon;
 mod dhcp;
 mod effects;

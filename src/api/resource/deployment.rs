@@ -65,7 +65,6 @@ pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
     let leased = macs.iter().find_map(|mac| state.leases().address_of(*mac));
     let leased6 = macs.iter().find_map(|mac| Some(state.leases6().of(*mac)?.address));
     let install = state.install_of(&found.name);
-    let duty = state.duty(found);
     Some(Deployment {
         name: found.name.to_string(),
         machine: machine.map(ToString::to_string),
@@ -78,11 +77,7 @@ pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
         profile: found.profile.as_ref().map(ToString::to_string),
         redeploy: found.redeploy,
         phase: state.phase(found).into(),
-        next_boot: match duty {
-            Duty::Install { .. } => "installs".into(),
-            Duty::NetworkBoot => format!("boots {} from the network", found.boot.name),
-            Duty::LocalBoot(reason) => format!("boots its own disk: {reason}"),
-        },
+        next_boot: next_boot(state, found),
         since: install.map(|install| install.since.to_string()),
         subnet: Subnet {
             name: found.subnet.name.to_string(),
@@ -92,6 +87,15 @@ pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
         origin: found.origin.to_string(),
         source: found.origin.file.source().map(str::to_owned),
     })
+}
+
+/// What the next network boot of a deployment, or of a claim, leads to.
+pub(super) fn next_boot(state: &state::State, found: &crate::desired::Deployment) -> String {
+    match state.duty(found) {
+        Duty::Install { .. } => "installs".into(),
+        Duty::NetworkBoot => format!("boots {} from the network", found.boot.name),
+        Duty::LocalBoot(reason) => format!("boots its own disk: {reason}"),
+    }
 }
 
 impl Row for Deployment {

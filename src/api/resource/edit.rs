@@ -324,7 +324,7 @@ fn wanted(edit: &Edit) -> String {
 
 impl Edited {
     /// What became of it, for the audit log.
-    fn became(&self) -> String {
+    pub(super) fn became(&self) -> String {
         match self {
             Edited::Planned { .. } => "planned".into(),
             Edited::Written { commit: Some(commit), .. } => format!("written, commit {commit}"),
@@ -343,7 +343,7 @@ impl Edited {
     }
 
     /// What was not done is an error, with the outcome beside its words.
-    fn answer(self) -> Response {
+    pub(super) fn answer(self) -> Response {
         let (status, why) = match &self {
             Edited::Planned { .. }
             | Edited::Written { .. }

@@ -7,13 +7,13 @@ use std::ops::Bound;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Row, or_dash};
+use super::{Row, hold, or_dash, wipe};
 use crate::api::Word;
 use crate::desired;
 use crate::model::words::words;
 use crate::model::{Mac, Name, PowerKind, PowerReading, PowerState};
 use crate::power::driver;
-use crate::state::{Seen, State};
+use crate::state::{Seen, State, lifecycle};
 
 /// A row of `GET /v1/machines`: from the manifests, or seen on the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +22,23 @@ pub struct Machine {
     pub name: Option<String>,
     pub macs: Vec<String>,
     pub labels: BTreeMap<String, String>,
+    /// The one word for it: what it is for, and how that stands.
+    #[serde(default)]
+    pub state: Word<lifecycle::Word>,
+    /// The deployment that has it.
     pub deployment: Option<String>,
+    /// The claim that has it.
+    #[serde(default)]
+    pub claim: Option<String>,
+    /// What is being done with it.
+    #[serde(default)]
+    pub order: Option<wipe::Order>,
+    /// Who keeps it from being used.
+    #[serde(default)]
+    pub hold: Option<hold::Hold>,
+    /// The disks that our agent found.
+    #[serde(default)]
+    pub disks: Vec<wipe::Disk>,
     pub protected: bool,
     pub address: Option<IpAddr>,
     pub arch: Option<String>,
@@ -94,6 +110,7 @@ pub fn all<'a>(state: &'a State, after: Option<&str>) -> impl Iterator<Item = Ma
     let strangers = strangers.filter(|(mac, _)| state.machine(**mac).is_none());
     let strangers = strangers.map(|(mac, seen)| Machine {
         macs: vec![mac.to_string()],
+        state: lifecycle::Word::Seen.into(),
         stuck: state.loops().stuck_card(*mac).map(|text| text.to_string()),
         ..sighting(Some(seen))
     });
@@ -108,16 +125,41 @@ pub fn one(state: &State, name: &Name) -> Option<Machine> {
 fn described_one(state: &State, machine: &desired::Machine) -> Machine {
     let cards = state.cards(machine);
     let seen = cards.iter().filter_map(|mac| state.seen().get(mac)).max_by_key(|seen| seen.last);
+    let is_claimed = state.tenancy(&machine.name).is_some_and(|tenancy| tenancy.is_claim);
     Machine {
         name: Some(machine.name.to_string()),
         macs: cards.iter().map(ToString::to_string).collect(),
         labels: machine.labels.clone(),
-        deployment: state.tenants().get(&machine.name).map(ToString::to_string),
+        deployment: state.tenants().get(&machine.name).filter(|_| !is_claimed).map(ToString::to_string),
         protected: state.protected().contains(&machine.name),
         origin: Some(machine.origin.to_string()),
         source: machine.origin.file.source().map(str::to_owned),
         power: power(state, machine),
         stuck: state.loops().stuck(&machine.name).map(|text| text.to_string()),
+        ..life(state, &machine.name, seen)
+    }
+}
+
+/// A machine that no revision declares, and of which something is recorded.
+pub(super) fn found(state: &State, name: &Name) -> Machine {
+    let cards = state.life(name).map(|life| life.cards.clone()).unwrap_or_default();
+    let macs = cards.iter().map(ToString::to_string).collect();
+    Machine { name: Some(name.to_string()), macs, ..life(state, name, None) }
+}
+
+/// What is recorded of a machine's life.
+fn life(state: &State, name: &Name, seen: Option<&Seen>) -> Machine {
+    let shown = |hold: &crate::state::life::Hold| hold::Hold {
+        by: hold.by.to_string(),
+        reason: hold.reason.to_string(),
+        until: hold.until.map(|until| until.to_string()),
+    };
+    Machine {
+        state: state.word(name).into(),
+        claim: state.claim_on(name).map(|claim| claim.name.to_string()),
+        order: wipe::one(state, name),
+        hold: state.hold(name).map(|hold| shown(hold)),
+        disks: wipe::disks(state.life(name)),
         ..sighting(seen)
     }
 }
@@ -127,7 +169,12 @@ fn sighting(seen: Option<&Seen>) -> Machine {
         name: None,
         macs: Vec::new(),
         labels: Default::default(),
+        state: Default::default(),
         deployment: None,
+        claim: None,
+        order: None,
+        hold: None,
+        disks: Vec::new(),
         protected: false,
         address: seen.and_then(|seen| seen.address),
         arch: seen.and_then(|seen| seen.arch).map(|arch| arch.to_string()),
@@ -169,7 +216,7 @@ fn power(state: &State, machine: &desired::Machine) -> Option<Power> {
 
 impl Row for Machine {
     const COLUMNS: &'static [&'static str] =
-        &["NAME", "MAC", "DEPLOYMENT", "ADDRESS", "ARCH", "POWER", "PROTECTED", "LAST SEEN"];
+        &["NAME", "MAC", "STATE", "DEPLOYMENT", "ADDRESS", "ARCH", "POWER", "PROTECTED", "LAST SEEN"];
 
     const HAS_LABELS: bool = true;
 
@@ -189,7 +236,8 @@ impl Row for Machine {
         vec![
             or_dash(self.name.as_ref()),
             self.macs.join(","),
-            or_dash(self.deployment.as_ref()),
+            or_dash(Some(self.state.as_str()).filter(|word| !word.is_empty()).as_ref()),
+            or_dash(self.deployment.as_ref().or(self.claim.as_ref())),
             or_dash(self.address.as_ref()),
             or_dash(self.arch.as_ref()),
             or_dash(self.power.as_ref().map(|power| &power.state)),

@@ -295,15 +295,7 @@ pub fn standing(state: &State, kind: Kind, name: &Name) -> Standing {
     match kind {
         Kind::Deployment => state.desired().deployments.get(name).map(|found| of_deployment(state, found)),
         Kind::Machine => state.desired().machines.get(name).map(|found| of_machine(state, found)),
-        Kind::Pool => Some(Standing {
-            conditions: vec![Condition::new(
-                ConditionKind::Effective,
-                false,
-                "pools are accepted, and not acted on yet",
-                None,
-            )],
-            ..Standing::default()
-        }),
+        Kind::Pool => Some(of_pool(state, name)),
         Kind::Boot | Kind::Subnet | Kind::Profile | Kind::Template => None,
     }
     .unwrap_or_default()
@@ -325,6 +317,15 @@ fn of_deployment(state: &State, found: &desired::Deployment) -> Standing {
     ];
     conditions.extend(machine.map(|machine| stuck(state, machine)));
     Standing { phase: Some(phase.into()), since, reason: Some(next), conditions }
+}
+
+fn of_pool(state: &State, name: &Name) -> Standing {
+    let (is_effective, reason) = match state.desired().pools.contains_key(name) {
+        true => (true, "claims get machines of it"),
+        false => (false, "its profile has mistakes, which `voldemort check` shows: it gives out no machine"),
+    };
+    let conditions = vec![Condition::new(ConditionKind::Effective, is_effective, reason, None)];
+    Standing { conditions, ..Standing::default() }
 }
 
 fn of_machine(state: &State, found: &desired::Machine) -> Standing {

@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Event as EventRow, deployment, event, machine};
+use super::{Event as EventRow, claim, deployment, event, machine};
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::desired::{Deployment, Machine};
 use crate::model::similar::similar;
-use crate::model::{ClientArch, Cpu, Firmware, Mac, Name};
+use crate::model::{ClientArch, Cpu, Firmware, Mac, Name, Time};
 use crate::render::installer::METADATA_FILES;
 use crate::state::loader::{self, Chosen, Rule};
 use crate::state::{Event, Stage, State};
@@ -32,6 +32,9 @@ pub struct Why {
     pub verdict: String,
     pub machine: Option<machine::Machine>,
     pub deployment: Option<deployment::Deployment>,
+    /// The claim that has the machine, or waits for one.
+    #[serde(default)]
+    pub claim: Option<super::claim::Claim>,
     /// What it would be offered at a boot now.
     pub offers: Vec<Offer>,
     /// The timeline of its last boot, oldest first.
@@ -67,15 +70,15 @@ pub fn routes<B: Backend>() -> Routes<B> {
 
 async fn answer<B: Backend>(Shared(backend): Shared<B>, Path(subject): Path<String>) -> Response {
     let (_, events) = backend.events(0, usize::MAX, |_| true);
-    match why(&backend.state(), &subject, &events) {
+    match why(&backend.state(), &subject, &events, backend.now()) {
         Ok(found) => Json(found).into_response(),
         Err(error) => problem(StatusCode::NOT_FOUND, &error),
     }
 }
 
-/// Answers for the name of a deployment or machine, or a hardware address. The error says that
+/// Answers for the name of a deployment, a claim or a machine, or a hardware address. The error says that
 /// there is none of that name.
-pub fn why(state: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why, String> {
+pub fn why(state: &State, subject: &str, events: &[(u64, Event)], now: Time) -> Result<Why, String> {
     let (machine, macs) = match subject.parse::<Mac>() {
         Ok(mac) => (state.machine(mac), vec![mac]),
         Err(_) => {
@@ -85,7 +88,11 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why,
     };
     let deployment = match machine {
         Some(machine) => state.tenant(&machine.name),
-        None => state.desired().deployments.get(subject),
+        None => subject.parse::<Name>().ok().and_then(|name| state.deployment(&name)),
+    };
+    let claim = match machine {
+        Some(machine) => state.claim_on(&machine.name).map(|claim| claim.name.clone()),
+        None => subject.parse().ok(),
     };
     let cards = machine.map(|machine| state.cards(machine)).unwrap_or_default();
     let of_machine = |mac: &Mac| macs.contains(mac) || cards.contains(mac);
@@ -102,6 +109,7 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why,
         verdict: verdict(&boot),
         machine: rows.into_iter().find(row),
         deployment: deployment.and_then(|one| deployment::one(state, one.name.as_str())),
+        claim: claim.and_then(|name| claim::one(state, &name, now)),
         offers: match deployment {
             Some(deployment) => offers(state, deployment, machine.map(|machine| &**machine)),
             None => strangers(state, machine.map(|machine| &**machine)),
@@ -114,13 +122,20 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why,
 /// The machine of a deployment, else the machine of that name.
 fn named<'a>(state: &'a State, name: &str) -> Result<Option<&'a std::sync::Arc<Machine>>, String> {
     let machines = &state.desired().machines;
-    if state.desired().deployments.contains_key(name) {
+    let claimed = || name.parse::<Name>().is_ok_and(|name| state.claims().contains_key(&name));
+    if state.desired().deployments.contains_key(name) || claimed() {
         return Ok(state.assignments().get(name).and_then(|machine| machines.get(machine)));
     }
     machines.get(name).map(Some).ok_or_else(|| {
-        let known = state.desired().deployments.keys().chain(machines.keys()).map(Name::as_str);
+        let known = state
+            .desired()
+            .deployments
+            .keys()
+            .chain(state.claims().keys())
+            .chain(machines.keys())
+            .map(Name::as_str);
         let hint = similar(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        format!("there is no deployment and no machine called {name}{hint}")
+        format!("there is no deployment, no claim and no machine called {name}{hint}")
     })
 }
 
@@ -178,9 +193,7 @@ fn offers(state: &State, deployment: &Deployment, machine: Option<&Machine>) -> 
         let names: Vec<&str> = METADATA_FILES.iter().map(|file| file.name).collect();
         offer("metadata", format!("{} ({from})", names.join(", ")), origin);
     }
-    if let Some(row) = deployment::one(state, deployment.name.as_str()) {
-        offer("next boot", row.next_boot, Some(own));
-    }
+    offer("next boot", deployment::next_boot(state, deployment), Some(own));
     offers
 }
 
@@ -229,7 +242,12 @@ fn strangers(state: &State, machine: Option<&Machine>) -> Vec<Offer> {
         ));
     }
     offers.extend(lending);
-    offers.push(offer("next boot", "boots its own disk: nothing is deployed to it".into(), None));
+    let order = machine.and_then(|machine| state.life(&machine.name)?.order.clone());
+    let next = match order {
+        Some(order) => format!("boots our agent, which erases its disks: {}", order.reason),
+        None => "boots its own disk: nothing is deployed to it".into(),
+    };
+    offers.push(offer("next boot", next, None));
     offers
 }
 
@@ -354,7 +372,7 @@ fn look_alikes(state: &State, macs: &[Mac], own: &[Mac]) -> Vec<LookAlike> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ClientArch, Time};
+    use crate::model::ClientArch;
 
     fn event(at: u64, stage: Stage, firmware: bool, ipxe: Option<bool>) -> (u64, Event) {
         let arch = ClientArch::from_code(7).filter(|_| firmware);

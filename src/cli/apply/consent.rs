@@ -109,7 +109,12 @@ mod tests {
     use crate::plan::blast::{Blast, Wiped};
 
     fn plan(wiped: usize) -> Plan {
-        let one = |n: usize| Wiped { machine: format!("m{n}"), deployment: format!("d{n}"), disk: None };
+        let one = |n: usize| Wiped {
+            machine: format!("m{n}"),
+            deployment: format!("d{n}"),
+            disk: None,
+            released: false,
+        };
         Plan {
             format_version: String::new(),
             id: String::new(),

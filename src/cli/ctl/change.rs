@@ -345,6 +345,21 @@ impl How {
     }
 }
 
+/// Reports what became of a change that another verb had made.
+pub(super) fn show(edited: &Edited, json: bool) -> Exit {
+    let output = if json { "json" } else { "text" }.to_owned();
+    let how = How {
+        reason: None,
+        author: None,
+        source: None,
+        dry_run: false,
+        allow_removals: None,
+        allow_reinstalls: None,
+        output,
+    };
+    how.finish(edited)
+}
+
 /// The first file that changes, and the others.
 type Files<'a> = (&'a FileChange, &'a [FileChange]);
 

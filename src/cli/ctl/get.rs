@@ -11,8 +11,8 @@ use super::table;
 use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::resource::{
-    Boot, Deployment, Drift, Effect, Lease, Listed, LogSender, Machine, Operation, Pool, Profile, Revision,
-    Row, SourceStatus, Status, SubnetRow, Template, Token, WaitingPlan, Webhook,
+    Boot, Claim, Deployment, Drift, Effect, Lease, Listed, LogSender, Machine, MachineOrder, Operation, Pool,
+    Profile, Revision, Row, SourceStatus, Status, SubnetRow, Template, Token, WaitingPlan, Webhook,
 };
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
@@ -115,6 +115,12 @@ impl ValueEnum for Listed {
                 value.alias("revision").help("What was live lately and can be pinned, the newest first: since when, by whom, and with what effect")
             }
             Listed::Drift => value.help("Where machines are not as the inventory has them"),
+            Listed::Claims => value
+                .alias("claim")
+                .help("Machines of pools that somebody has, or waits for, and why it waits"),
+            Listed::Orders => {
+                value.alias("order").help("What is being done with machines: releases and wipes")
+            }
             Listed::Effects => value
                 .alias("effect")
                 .help("What follows from a change and is not done yet: sources to read, controllers to ask"),
@@ -145,6 +151,8 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Listed::Plans => plans(arguments, remote),
         Listed::Revisions => list::<Revision>(arguments, remote),
         Listed::Drift => list::<Drift>(arguments, remote),
+        Listed::Claims => list::<Claim>(arguments, remote),
+        Listed::Orders => list::<MachineOrder>(arguments, remote),
         Listed::Effects => list::<Effect>(arguments, remote),
         Listed::LogSenders => list::<LogSender>(arguments, remote),
         Listed::Webhooks => list::<Webhook>(arguments, remote),

@@ -1,21 +1,28 @@
-//! `voldemortctl release lease ADDRESS…`: lends addresses again that something keeps from others.
+//! `voldemortctl release CLAIM…` and `release lease ADDRESS…`: gives back machines that were claimed, and addresses that
+//! something keeps from others.
 
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
+use super::claim;
 use super::several::{Asking, Fitting, counted, find, is_pattern};
 use crate::api::client::escaped;
-use crate::api::resource::{Freed, Lease, Listed, Row};
+use crate::api::resource::{Claim, Freed, Lease, Listed, Row};
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
+use crate::model::OnReturn;
 
-/// Take back what the daemon has lent
+/// Give back claims: their machines are wiped, or kept as they are, as their pools say
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Arguments {
+    /// The claims, as `voldemortctl get claims` shows them, or patterns (ci-*)
+    #[arg(required = true, value_name = "CLAIM", add = names(Names::Of(Listed::Claims)))]
+    claims: Vec<String>,
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
     #[arg(short, long, global = true, value_parser = ["text", "json"], default_value = "text")]
     output: String,
     #[command(flatten)]
@@ -46,8 +53,10 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
-    let What::Lease { addresses, having } = &arguments.what;
     let json = arguments.output == "json";
+    let Some(What::Lease { addresses, having }) = &arguments.what else {
+        return claims(arguments, json, remote);
+    };
     if addresses.is_empty() && having.is_empty() {
         exit::failed("which addresses? name them, or give a pattern or --where", json);
         return Exit::Usage;
@@ -83,6 +92,38 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         [one] if json && !is_chosen && wanted.len() == 1 => exit::print_json(one),
         all => shown(all, json),
     }
+}
+
+/// One that is named goes at once: the machine is known to be claimed, and no one else's.
+fn claims(arguments: &Arguments, json: bool, remote: &Remote) -> Exit {
+    let mut wanted = arguments.claims.clone();
+    if wanted.iter().any(|name| is_pattern(name)) {
+        let any = Fitting::default();
+        let found = remote
+            .block_on(async |client| find::<Claim>(Listed::Claims, &arguments.claims, &any, &client).await);
+        wanted = match found {
+            Ok(found) => found.into_iter().map(|claim| claim.name).collect(),
+            Err(error) => return remote::failed(&error, json),
+        };
+        let what = format!("released: {}", counted(wanted.iter().map(String::as_str), "claim"));
+        if let Err(no) = arguments.asking.agree(&what, &wanted.len().to_string()) {
+            return no;
+        }
+    }
+    claim::each(&wanted, "release", &serde_json::json!({}), json, remote, released)
+}
+
+fn released(claim: &Claim) -> String {
+    let Some(machine) = &claim.machine else {
+        return format!("claim {} does not wait any more", claim.name);
+    };
+    let next = match claim.on_return.known() {
+        Some(OnReturn::Keep) => "its disks stay as they are".to_owned(),
+        _ => {
+            format!("its disks are wiped ({}): `voldemortctl get orders` shows how far that is", claim.level)
+        }
+    };
+    format!("claim {} is released; machine {machine}: {next}", claim.name)
 }
 
 fn shown(all: &[Freed], json: bool) -> Exit {

@@ -27,7 +27,7 @@ enum What {
         /// What its holder may do
         #[arg(long, value_parser = Role::NAMES.to_vec())]
         role: String,
-        /// Only for deployments whose machines are of this pool (or these, with commas), and for no other change
+        /// Only for claims of this pool (or these, with commas), and deployments on its machines, and for no other change
         #[arg(long, value_name = "POOL", value_delimiter = ',')]
         pool: Vec<String>,
         /// For how long it is good, as 90d or 12h; without this, until it is revoked

@@ -27,7 +27,7 @@ pub(super) fn definitions(documents: &Documents) -> BTreeMap<(Kind, Name), Defin
         let body = DefinitionBody::Pool {
             profile: pool.profile.as_ref().map(|profile| profile.value.clone()),
             select: pool.select.as_ref().map(|select| machine::owned(&select.value)).unwrap_or_default(),
-            max: pool.max.as_ref().map(|max| max.value),
+            max: pool.max.as_ref().map(|max| max.value.into()),
             ttl: pool.ttl.as_ref().map(|ttl| ttl.value),
         };
         ((Kind::Pool, own.name.clone()), Definition { origin: origin(own.mark), body })

@@ -114,12 +114,18 @@ impl Resolver<'_> {
 
     /// The template of the user data, which has to be what cloud-init reads.
     fn user_data(&mut self, choice: &Choice, name: &Name, effective: &Effective) -> Option<Arc<Template>> {
+        if let Some(template) = self.template(&choice.name.value) {
+            self.uses(&template, name);
+        }
+        self.user_data_of(choice, effective)
+    }
+
+    pub(super) fn user_data_of(&mut self, choice: &Choice, effective: &Effective) -> Option<Arc<Template>> {
         let Some(template) = self.template(&choice.name.value) else {
             // It was reported where it is written.
             self.declared(&choice.name.value, effective);
             return None;
         };
-        self.uses(&template, name);
         if template.kind == Kind::CloudInit {
             return Some(template);
         }
@@ -148,7 +154,7 @@ impl Resolver<'_> {
         last.clone()
     }
 
-    fn digest(&mut self, deployment: &Deployment) -> Arc<str> {
+    pub(super) fn digest(&mut self, deployment: &Deployment) -> Arc<str> {
         let macs = match &deployment.place {
             Place::Machine(name) => self.desired.machines.get(name).map_or(&[][..], |machine| &machine.macs),
             Place::Select(_) => &[],
@@ -229,7 +235,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn chosen_boot(
+    pub(super) fn chosen_boot(
         &mut self,
         resource: &Written,
         effective: &Effective,

@@ -77,13 +77,14 @@ impl Resolver<'_> {
     pub(super) fn profiles(&mut self) {
         let documents = self.documents;
         let deployments = documents.deployments.values().filter_map(|own| own.body.profile.as_ref());
+        let pools = documents.pools.values().filter_map(|own| own.body.profile.as_ref());
         let parents = documents.profiles.values().flat_map(|own| &own.body.extends);
-        let used: HashSet<&Name> = deployments.chain(parents).map(|name| &name.value).collect();
+        let used: HashSet<&Name> = deployments.chain(pools).chain(parents).map(|name| &name.value).collect();
         for name in documents.profiles.keys() {
             let effective = self.effective(name, &mut Vec::new());
             Arc::make_mut(&mut self.desired.definitions)
                 .extend(definition::profile(documents, name, &effective));
-            // A profile that no deployment names only has to be correct.
+            // A profile that no deployment and no pool names only has to be correct.
             if !used.contains(name) {
                 drop(effective);
                 self.profiles.remove(name);

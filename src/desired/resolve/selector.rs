@@ -7,7 +7,7 @@ use super::{Resolver, listed};
 use crate::manifest::checker::plain;
 use crate::manifest::document::{Deployment, Resource};
 use crate::manifest::similar::similar;
-use crate::manifest::{Code, Documents, Kind, Mark, Marked, Mention, Problem};
+use crate::manifest::{Code, Documents, Kind, Level, Mark, Marked, Mention, Problem};
 use crate::model::Name;
 
 type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -19,7 +19,7 @@ impl Resolver<'_> {
             return;
         }
         let documents = self.documents;
-        let mut wishes: BTreeMap<&Labels, (Mark, Vec<&Name>)> = BTreeMap::new();
+        let mut wishes: BTreeMap<&Labels, (Mark, Level, Vec<&Name>)> = BTreeMap::new();
         let chosen = |name: &Name| documents.deployments.get(name).is_some_and(names_machine);
         // Deployments first: the first place of equal wishes is reported.
         let others = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Deployment && kind.selects());
@@ -28,7 +28,9 @@ impl Resolver<'_> {
                 // Where the machine is named as well, the selector is what may go.
                 Mention::Selector(_) if kind == Kind::Deployment && chosen(name) => {}
                 Mention::Selector(Marked { value, mark }) => {
-                    wishes.entry(value).or_insert((*mark, Vec::new())).1.push(name);
+                    // A pool may be empty: machines come and go while claims wait.
+                    let level = if kind == Kind::Pool { Level::Note } else { Code::NoMatch.level() };
+                    wishes.entry(value).or_insert((*mark, level, Vec::new())).2.push(name);
                 }
                 _ => {}
             });
@@ -36,20 +38,36 @@ impl Resolver<'_> {
         if wishes.is_empty() {
             return;
         }
+        let is_protected = |name: &Name| {
+            let machine = documents.machines.get(name).and_then(|own| own.body.protect.as_ref());
+            machine.is_some_and(|protect| protect.value)
+        };
         let free = Free::new(documents, |name| self.pinned.contains_key(name));
+        let unprotected = Free::new(documents, |name| self.pinned.contains_key(name) || is_protected(name));
         let mut unsatisfied = Vec::new();
-        for (wish, (mark, names)) in wishes {
+        for (wish, (mark, level, names)) in wishes {
             if free.satisfies(wish) {
+                if level == Level::Note && !unprotected.satisfies(wish) {
+                    unsatisfied.push(all_protected(mark, &names));
+                }
                 continue;
             }
             let message = format!("no free machine has the labels that {} asks for", listed(names));
             let words = wish.iter().map(|(key, value)| format!("{} = \"{}\"", plain(key), plain(value)));
             let label = format!("no unpinned machine with {}", words.collect::<Vec<_>>().join(", "));
             let problem = Problem::new(Code::NoMatch, mark, message, label);
-            unsatisfied.push(problem.help(free.help(wish)));
+            unsatisfied.push(problem.level(level).help(free.help(wish)));
         }
         self.problems.append(&mut unsatisfied);
     }
+}
+
+/// Pools that give out nothing as long as their machines are protected.
+fn all_protected(mark: Mark, pools: &[&Name]) -> Problem {
+    let message = format!("all machines that pool {} selects are protected: claims wait", listed(pools));
+    Problem::new(Code::NoMatch, mark, message, "no machine that is not protected")
+        .level(Level::Note)
+        .help("a protected machine is never given out; set `protect = false` at one of them")
 }
 
 fn names_machine(deployment: &Arc<Resource<Deployment>>) -> bool {

@@ -415,6 +415,7 @@ pub(super) fn value(written: &Value) -> render::Value {
         | Value::Duration(_)
         | Value::Size(_)
         | Value::Percent(_)
+        | Value::Rate(_)
         | Value::Window(_) => render::Value::String(String::new()),
     }
 }

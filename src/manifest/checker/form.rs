@@ -87,6 +87,9 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
         Form::Percent => {
             percent(text).map(Value::Percent).ok_or("a part is written as in \"30%\", up to \"100%\"".into())
         }
+        Form::Rate => {
+            text.parse().map(Value::Rate).map_err(|error: crate::model::rate::RateError| words(&error))
+        }
         Form::Sha256 => sha256(text).ok_or("a SHA-256 digest has 64 hexadecimal digits".into()),
         Form::Url => url(text).ok_or("an address begins with https://, http:// or ipmi:// and a host".into()),
         Form::Endpoint => endpoint(text),
@@ -234,6 +237,10 @@ fn cure(form: &Form, text: &str) -> Option<String> {
         Form::Percent => {
             let number: u8 = text.parse().ok().filter(|percent| *percent <= 100)?;
             Some(format!("did you mean \"{number}%\"?"))
+        }
+        Form::Rate => {
+            let number: u32 = text.split('/').next()?.trim().parse().ok()?;
+            Some(format!("only hours count: did you mean \"{number}/h\"?"))
         }
         _ => None,
     }

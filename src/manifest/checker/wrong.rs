@@ -29,6 +29,7 @@ pub fn wanted(shape: &Shape) -> &'static str {
         Shape::Text(Form::Duration) => "a duration in quotes, as in \"8h\"",
         Shape::Text(Form::Size) => "an amount of memory in quotes, as in \"16 GiB\"",
         Shape::Text(Form::Percent) => "a part in quotes, as in \"30%\"",
+        Shape::Text(Form::Rate) => "a number for each hour in quotes, as in \"4/h\"",
         Shape::Text(Form::Window) => "a window in quotes, as in \"Mon-Fri 22:00-05:00 Europe/Berlin\"",
         Shape::Text(_) => "text in quotes",
         Shape::Integer(_) => "a whole number",
@@ -84,6 +85,7 @@ fn cure(shape: &Shape, key: &str, value: &DeValue, written: &str) -> Option<Stri
         }
         (Shape::Text(form), DeValue::Integer(number)) => match form {
             Form::Duration => Some(format!("seconds are written as \"{}s\"", plain(number.as_str()))),
+            Form::Rate => Some(format!("write \"{}/h\"", plain(number.as_str()))),
             Form::Percent => Some(format!("write \"{}%\"", plain(number.as_str()))),
             Form::Mac
             | Form::Address
@@ -131,6 +133,9 @@ fn meant(shape: &Shape, value: &DeValue, written: &str) -> Option<String> {
         }
         (Shape::Several(inner), _) => meant(inner, value, written),
         (Shape::Text(form), DeValue::Integer(number)) => match form {
+            Form::Rate => {
+                number.as_str().parse::<u32>().ok().and_then(|number| quoted(&format!("{number}/h")))
+            }
             Form::Percent => number.as_str().parse::<u8>().ok().and_then(|part| quoted(&format!("{part}%"))),
             // A number says nothing about its unit, nor about the rest of an address.
             Form::Duration

@@ -29,6 +29,15 @@ table! {
     addition: Addition::OneOf(&["machine", "select", "mac"], "name its machine");
 }
 
+impl Deployment {
+    /// One that has all its settings of a profile, and names no machine.
+    pub fn of_profile(profile: Option<Marked<Name>>) -> Deployment {
+        let (machine, select, address, address6, redeploy) = (None, None, None, None, None);
+        let settings = Settings::default();
+        Deployment { profile, machine, select, macs: Vec::new(), address, address6, redeploy, settings }
+    }
+}
+
 /// The setting `address`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {

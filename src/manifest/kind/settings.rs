@@ -12,6 +12,7 @@ use crate::model::Name;
 
 table! {
     /// What profiles and deployments have in common.
+    #[derive(Default)]
     pub struct Settings: "settings", "Settings that profiles and deployments have in common." {
         subnet: Option<Marked<Name>> = may "subnet": Text(Form::Name(Kind::Subnet)), "Network of the machine.";
         boot: Option<Marked<Name>> = may "boot": Text(Form::Name(Kind::Boot)), "What the machine boots.";

@@ -40,6 +40,7 @@ fn text(form: &Form) -> &str {
         Form::Duration => "8h",
         Form::Size => "16 GiB",
         Form::Percent => "30%",
+        Form::Rate => "4/h",
         Form::Window => "Mon-Fri 22:00-05:00 Europe/Berlin",
         Form::Sha256 => "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
         Form::Uuid => "0c4de9a0-1f41-4c8d-9f3e-2d8c7a2b6e11",

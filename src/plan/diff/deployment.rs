@@ -7,8 +7,8 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 
 use super::{CONTENT, gone, lines, note, plain};
-use crate::desired::{Deployment, Template, differences};
-use crate::model::Name;
+use crate::desired::{Deployment, Place, Template, differences};
+use crate::model::{Name, OnReturn};
 use crate::plan::{Action, Change, Impact};
 use crate::render::Value;
 use crate::state::lineage::is_rename;
@@ -32,9 +32,23 @@ pub(super) fn deployments(state: &State, next: &State, moved: &MovedCards, chang
                 Some(now) => format!("deployment {} takes its machine over", now.name),
                 None => "its machine is released and boots its own disk".into(),
             };
-            changes.push(row(state, state, former, Action::Remove, Impact::Release, &reason, vec![]));
+            let (impact, reason) = released(state, next, machine).unwrap_or((Impact::Release, reason));
+            changes.push(row(state, state, former, Action::Remove, impact, &reason, vec![]));
         }
     }
+}
+
+/// What `[safety] on-release` does to a machine that its deployment loses, if that is more than nothing.
+fn released(state: &State, next: &State, machine: Option<&Name>) -> Option<(Impact, String)> {
+    let machine = machine?;
+    let what = state.on_release(next, machine);
+    let off = if what == OnReturn::WipeAndOff { ", and switched off" } else { "" };
+    what.wipes().then(|| {
+        (
+            Impact::Wipe,
+            format!("{machine} is released and its disks are wiped{off}: [safety] on-release is {what}"),
+        )
+    })
 }
 
 /// The deployments of the next revision that something may have happened to, with what they were: what is written
@@ -113,7 +127,11 @@ fn description(deployment: &Deployment) -> Vec<String> {
 /// What a deployment will do to its machine.
 fn outlook(next: &State, disks: &Disks, deployment: &Deployment) -> (Impact, String) {
     let Some(machine) = next.assignments().get(&deployment.name) else {
-        return (Impact::Live, "no free machine matches its selector yet".into());
+        let reason = match deployment.place {
+            Place::Select(_) => "no free machine matches its selector yet".into(),
+            Place::Machine(_) => next.why_unassigned(deployment),
+        };
+        return (Impact::Live, reason);
     };
     match next.due(deployment) {
         Duty::NetworkBoot => {
@@ -171,6 +189,11 @@ fn changed(
         }
         Duty::NetworkBoot => (Impact::NextBoot, "its machine boots differently from now on".into()),
         Duty::LocalBoot(reason) => (Impact::Live, format!("nothing happens on the machine ({reason})")),
+    };
+    let left = state.assignments().get(&former.name).filter(|_| moved);
+    let (impact, reason) = match released(state, next, left) {
+        Some((worse, why)) => (worse, format!("{reason}; {why}")),
+        None => (impact, reason),
     };
     Some(row(state, next, now, Action::Update, impact, &reason, details))
 }

@@ -90,7 +90,7 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
     if !adoption.stands_beside(&since) {
         return Outcome::Moved;
     }
-    if !adoption.next.stands_beside_claims(state) {
+    if !adoption.keeps_placements(state) || !adoption.next.stands_beside_claims(state) {
         return Outcome::Moved;
     }
     let Adoption { base, next, kept, plan, renamed, followed, .. } = adoption;
@@ -105,7 +105,7 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
     }
     state.go_on_with_claims(&former, &renamed);
     state.renew_tenancies(&former, &renamed, &followed, now);
-    follow_claims(state, &former, now, out);
+    follow_claims(state, &former, &renamed, now, out);
     state.tick(now);
     limit_leases(state, &former, now, out);
     out.contests(&former.lasting.contested, state);
@@ -129,6 +129,18 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
 }
 
 impl Adoption {
+    /// Whether deployments that got a machine since the revision was judged, having waited for one, have it in the
+    /// revision too.
+    fn keeps_placements(&self, now: &State) -> bool {
+        let (before, after) = (&self.base.lasting.unplaced, &now.lasting.unplaced);
+        before.ptr_eq(after)
+            || before.keys().filter(|name| !after.contains_key(*name)).all(|name| {
+                let next = &self.next;
+                !next.desired.deployments.contains_key(name)
+                    || next.lasting.assignments.get(name) == now.lasting.assignments.get(name)
+            })
+    }
+
     /// Whether the revision changes nothing for machines that did something since it was judged.
     fn stands_beside(&self, since: &[(Name, Arc<[Install]>)]) -> bool {
         let Adoption { base, next, .. } = self;

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use super::super::claim::{CLAIMS_MAX, Claim, Granted};
+use super::super::claim::{CLAIMS_MAX, Claim, Granted, Wanted};
 use super::super::command::Outcome;
 use super::super::lifecycle::tenancy as holding;
 use super::cycle::Cycle;
 use crate::model::{Name, Span};
 
 /// A claim is made. It gets a machine at once if it is its turn and one is free, else it waits.
-pub(super) fn claim(mut cycle: Cycle<'_>, pool: &Name, ttl: Option<Span>) -> Outcome {
-    let Some(own) = cycle.state.desired.pools.get(pool).cloned() else {
+pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
+    let Wanted { pool, ttl, name: base, key } = wanted;
+    let made = key.as_ref().and_then(|key| cycle.state.derived.keyed.get(key));
+    let made = made.and_then(|name| cycle.state.lasting.claims.get(name));
+    if let Some(made) = made.filter(|made| made.by == *cycle.by) {
+        return Outcome::Claimed(made.clone());
+    }
+    let Some(own) = cycle.state.desired.pools.get(&pool).cloned() else {
         let known = cycle.state.desired.pools.keys().map(Name::to_string).collect::<Vec<_>>().join(", ");
         return Outcome::Refused(format!("there is no pool {pool}; there are: {known}"));
     };
@@ -23,15 +29,16 @@ pub(super) fn claim(mut cycle: Cycle<'_>, pool: &Name, ttl: Option<Span>) -> Out
     if claims.len() >= CLAIMS_MAX {
         return Outcome::Refused(format!("{CLAIMS_MAX} claims are open; release some first"));
     }
-    let of_caller = claims.values().filter(|claim| claim.pool == *pool && claim.by == *cycle.by).count();
-    if let Some(most) = own.per_caller.filter(|most| of_caller >= *most as usize) {
+    let of_caller = || claims.values().filter(|claim| claim.pool == pool && claim.by == *cycle.by).count();
+    if let Some(most) = own.per_caller.filter(|most| of_caller() >= *most as usize) {
         return Outcome::Refused(format!("{} has {most} claims of pool {pool} already, its most", cycle.by));
     }
     let (name, number) = loop {
         let number = cycle.next_number();
-        let name: Name = match format!("{pool}-{number}").parse() {
+        let base = base.as_ref().unwrap_or(&pool);
+        let name: Name = match format!("{base}-{number}").parse() {
             Ok(name) => name,
-            Err(_) => return Outcome::Refused(format!("no name can be made of pool {pool} and {number}")),
+            Err(_) => return Outcome::Refused(format!("{base}-{number} is too long for a name")),
         };
         let desired = &cycle.state.desired;
         if !desired.deployments.contains_key(&name) && !desired.machines.contains_key(&name) {
@@ -40,7 +47,7 @@ pub(super) fn claim(mut cycle: Cycle<'_>, pool: &Name, ttl: Option<Span>) -> Out
     };
     cycle.put_claim(Claim {
         name: name.clone(),
-        pool: pool.clone(),
+        pool,
         number,
         by: cycle.by.clone(),
         asked: cycle.now,
@@ -49,6 +56,7 @@ pub(super) fn claim(mut cycle: Cycle<'_>, pool: &Name, ttl: Option<Span>) -> Out
         level: own.level,
         place: None,
         keep: false,
+        key,
     });
     cycle.serve_queue();
     cycle.state.lasting.claims.get(&name).map_or(Outcome::Done, |claim| Outcome::Claimed(claim.clone()))

@@ -1,6 +1,7 @@
 //! The life of a machine: what the verbs about it share. Each change of an axis is a step of its table in
 //! [`super::super::lifecycle`]; here the data is kept, and what follows is carried out.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::claim::{self, Claim, Granted};
@@ -8,6 +9,7 @@ use super::super::life::{Disk, Life, Order};
 use super::super::lifecycle::work::Act;
 use super::super::lifecycle::{DiskState, condition, disk, tenancy as holding, work};
 use super::super::outbox::Task;
+use super::super::queue::{self, Waiter};
 use super::super::record::Record;
 use super::super::{Event, Stage, State, Tenancy, budget, tenancy};
 use super::{Applied, effect, observe};
@@ -106,29 +108,86 @@ impl Cycle<'_> {
         epoch
     }
 
-    /// Gives waiting claims the machines that are free, and those alone that their pools allow.
+    /// Gives who waits the machines that are free, and claims those alone that their pools allow.
     pub(super) fn serve_queue(&mut self) {
-        if self.state.derived.free.is_empty() {
-            return;
-        }
-        let pools: Vec<Name> = self.state.derived.queues.keys().cloned().collect();
-        for name in pools {
-            let Some(pool) = self.state.desired.pools.get(&name).cloned() else { continue };
-            for claim in self.state.waiting(&name) {
-                let held = self.state.derived.held.get(&name).copied().unwrap_or(0);
-                if pool.max.is_some_and(|max| held >= max) {
-                    break;
+        // Pools that have nothing to give now: the others of them wait, too.
+        let mut shut: BTreeSet<Name> = BTreeSet::new();
+        while let Some((waiter, machine)) = self.next_served(&mut shut) {
+            match &waiter {
+                Waiter::Claim(name) => {
+                    let claim = self.state.lasting.claims.get(name).cloned();
+                    let pool = claim.as_ref().and_then(|claim| self.state.desired.pools.get(&claim.pool));
+                    let (Some(claim), Some(pool)) = (claim.clone(), pool.cloned()) else { return };
+                    if !self.grant(&claim, &pool, &machine) {
+                        return;
+                    }
                 }
-                let fits = |machine: &&Name| self.state.why_not(&pool, machine).is_none();
-                let Some(machine) = self.state.derived.free.iter().find(fits).cloned() else { break };
-                self.grant(&claim, &pool, &machine);
+                Waiter::Deployment(name) => {
+                    let Some(deployment) = self.state.desired.deployments.get(name).cloned() else { return };
+                    self.give(&machine, name, false, deployment.redeploy);
+                    let mut rest = self.state.lasting.unplaced.clone();
+                    rest.remove(name);
+                    self.put_unplaced(rest);
+                    let text =
+                        format!("machine {machine} is free: deployment {name}, which waited for one, has it");
+                    self.say(Some(&machine), text);
+                }
             }
         }
     }
 
-    fn grant(&mut self, claim: &Claim, pool: &Pool, machine: &Name) {
+    /// The first in the queue that a free machine can be given to.
+    fn next_served(&self, shut: &mut BTreeSet<Name>) -> Option<(Waiter, Name)> {
+        let state = &*self.state;
+        if state.derived.free.is_empty() {
+            return None;
+        }
+        let mut in_turn = state.in_turn();
+        in_turn.find_map(|waiter| match waiter {
+            Waiter::Claim(name) => {
+                let claim = state.lasting.claims.get(name)?;
+                if shut.contains(&claim.pool) {
+                    return None;
+                }
+                let found = state.desired.pools.get(&claim.pool).and_then(|pool| {
+                    let is_full = pool.max.is_some_and(|max| state.claimed_of(&claim.pool) >= max);
+                    let fits = |machine: &&Name| !is_full && state.why_not(pool, machine).is_none();
+                    state.derived.free.iter().find(fits)
+                });
+                if found.is_none() {
+                    shut.insert(claim.pool.clone());
+                }
+                found.map(|machine| (waiter.clone(), machine.clone()))
+            }
+            Waiter::Deployment(name) => {
+                let machine = state.derived.free.iter().find(|machine| state.suits(name, machine))?;
+                Some((waiter.clone(), machine.clone()))
+            }
+        })
+    }
+
+    /// Puts the deployments that choose their machine, and have none, at the end of the queue; those that wait already
+    /// keep their places.
+    pub(super) fn queue_deployments(&mut self) {
+        let found = self.state.without_machine();
+        let waits = |(name, number): (Name, Option<u64>)| {
+            let number = number.unwrap_or_else(|| self.next_number());
+            (name, number)
+        };
+        let now: imbl::OrdMap<Name, u64> = found.into_iter().map(waits).collect();
+        if now != self.state.lasting.unplaced {
+            self.put_unplaced(now);
+        }
+    }
+
+    fn put_unplaced(&mut self, now: imbl::OrdMap<Name, u64>) {
+        self.out.records.push(Record::Note(queue::NOTE.into(), queue::note(&now)));
+        self.state.index_unplaced(now);
+    }
+
+    fn grant(&mut self, claim: &Claim, pool: &Pool, machine: &Name) -> bool {
         if holding::step(self.state.holder(machine), holding::Cause::Claimed).is_none() {
-            return;
+            return false;
         }
         let own = claimed(&claim.name, machine, pool);
         self.state.derived.claimed.insert(claim.name.clone(), own);
@@ -138,6 +197,7 @@ impl Cycle<'_> {
         self.put_claim(Claim { place: Some(place), ..claim.clone() });
         let text = format!("claim {} of {} has machine {machine}", claim.name, claim.by);
         self.say(Some(machine), text);
+        true
     }
 
     /// Ends the tenancy of a claim. Its machine is wiped, or not, as its pool said when the claim was made.

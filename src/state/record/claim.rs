@@ -1,7 +1,9 @@
 //! Claims. Key: the name. Value: the pool, the number, by whom, when it was asked for (8), how long it lasts (optional,
 //! 8), what happens afterwards (1 byte: 1 keep, 2 wipe, 3 wipe and off), the level (1 byte, as in `life.rs`), flags
 //! (1: kept), its machine (optional: the name, the epoch, since when (8), when it ends (optional, 8), when it is
-//! taken back (optional, 8)).
+//! taken back (optional, 8)), what named the request (optional).
+
+use std::sync::Arc;
 
 use super::bytes::{Reader, field, name, number, optional};
 use super::life::{level_code, level_of, read_time, time};
@@ -27,7 +29,7 @@ impl Kind for Claim {
     }
 
     fn write(value: &Value, out: &mut Vec<u8>) {
-        let Value { name: _, pool, number: own, by, asked, ttl, on_return, level, place, keep } = value;
+        let Value { name: _, pool, number: own, by, asked, ttl, on_return, level, place, keep, key } = value;
         field(pool.as_str().as_bytes(), out);
         number(*own, out);
         field(&caller::bytes(by), out);
@@ -37,6 +39,7 @@ impl Kind for Claim {
         out.push(level_code(*level));
         out.push(if *keep { KEPT } else { 0 });
         optional(place.as_ref().map(place_bytes).as_deref(), out);
+        optional(key.as_deref().map(str::as_bytes), out);
     }
 
     fn read(name: Name, bytes: &[u8]) -> Option<Record> {
@@ -51,8 +54,10 @@ impl Kind for Claim {
             Some(place) => Some(read_place(place)?),
             None => None,
         };
+        let key = reader.optional_text()?.map(Arc::from);
         let (level, keep) = (level_of(level)?, flags & KEPT != 0);
-        let claim = Value { name: name.clone(), pool, number, by, asked, ttl, on_return, level, place, keep };
+        let claim =
+            Value { name: name.clone(), pool, number, by, asked, ttl, on_return, level, place, keep, key };
         Some(Record::Claim(name, Some(claim.into())))
     }
 

@@ -257,11 +257,12 @@ fn claim() -> impl Strategy<Value = Record> {
         },
     );
     let policy = (select(OnReturn::ALL.to_vec()), select(WipeLevel::ALL.to_vec()));
-    let numbers = any::<(u64, u64, Option<u64>, bool)>();
+    let numbers = any::<(u64, u64, Option<u64>, bool, Option<u32>)>();
     (name(), of((name(), caller(), numbers, policy, of(place)))).prop_map(|(name, claim)| {
-        let claim = claim.map(|(pool, by, (number, asked, ttl, keep), (on_return, level), place)| {
+        let claim = claim.map(|(pool, by, (number, asked, ttl, keep, key), (on_return, level), place)| {
             let (name, asked, ttl) = (name.clone(), Time(asked), ttl.map(Span));
-            Arc::new(Claim { name, pool, number, by, asked, ttl, on_return, level, place, keep })
+            let key = key.map(|key| key.to_string().into());
+            Arc::new(Claim { name, pool, number, by, asked, ttl, on_return, level, place, keep, key })
         });
         Record::Claim(name, claim)
     })

@@ -38,11 +38,21 @@ pub(super) fn inventory(count: usize) -> Desired {
         let name: Name = name.parse().unwrap();
         let prototype =
             Deployment { name: name.clone(), place, redeploy: 0, address: None, ..Deployment::clone(runs) };
-        let (prototype, level) = (prototype.into(), WipeLevel::Clear);
+        let (profile, prototype, level) = (name.clone(), prototype.into(), WipeLevel::Clear);
         let ttl = ttl.map(Span);
         (
             name.clone(),
-            Arc::new(Pool { name, prototype, max, per_caller: Some(8), ttl, clean, on_return, level }),
+            Arc::new(Pool {
+                name,
+                profile,
+                prototype,
+                max,
+                per_caller: Some(8),
+                ttl,
+                clean,
+                on_return,
+                level,
+            }),
         )
     };
     let pools = [

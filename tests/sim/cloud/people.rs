@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use voldemort::desired::{Deployment, Desired, Machine, Place};
 use voldemort::model::{Name, Span, Time, WipeLevel};
+use voldemort::state::claim::Wanted;
 use voldemort::state::life::Order;
 use voldemort::state::lifecycle::Condition;
 use voldemort::state::{Command, State, Verb};
@@ -28,7 +29,7 @@ impl Cloud {
             0..=8 => {
                 let pool = ["ci", "ci", "lab", "any"][self.dice.below(4) as usize].parse().unwrap();
                 let ttl = self.dice.percent(20).then(|| Span(self.dice.between(MINUTE, 3 * HOUR)));
-                self.send(command(Verb::Claim(pool, ttl)));
+                self.send(command(Verb::Claim(Wanted { ttl, ..Wanted::of(pool) }.into())));
             }
             9..=13 => {
                 if let Some((claim, by)) = of(&mut self.dice, &state) {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 
 use super::super::super::life::Life;
-use super::super::super::lifecycle::{Known, known, tenancy as holding};
+use super::super::super::lifecycle::{Known, known, tenancy as holding, work};
 use super::super::super::record::Record;
 use super::super::super::{Claim, State, rename};
 use super::super::Applied;
-use super::super::cycle::{Cycle, claimed};
+use super::super::cycle::{Cycle, Draft, claimed};
 use crate::desired::Place;
-use crate::model::{Caller, Name, Time};
+use crate::model::{Caller, Name, OnReturn, Time, WipeLevel};
 
 impl State {
     /// Whether a revision gives no machine to a deployment that a claim or an order has now.
@@ -52,6 +52,7 @@ impl State {
             }
         }
         self.lasting.last_claim = former.lasting.last_claim;
+        self.lasting.unplaced = former.lasting.unplaced.clone();
         (self.lasting.ran, self.lasting.budget) = (former.lasting.ran, former.lasting.budget.clone());
         self.lasting.lives = former.lasting.lives.clone();
         self.lasting.claims = former.lasting.claims.clone();
@@ -137,7 +138,13 @@ impl State {
 }
 
 /// Records what became of claims and lives, and serves the claims that wait.
-pub(super) fn follow_claims(state: &mut State, former: &State, now: Time, out: &mut Applied) {
+pub(super) fn follow_claims(
+    state: &mut State,
+    former: &State,
+    renamed: &BTreeMap<Name, Name>,
+    now: Time,
+    out: &mut Applied,
+) {
     let life = |item: DiffItem<Name, Arc<Life>>| match item {
         DiffItem::Add(machine, life) | DiffItem::Update { new: (machine, life), .. } => {
             Record::Life(machine.clone(), Some(life.clone()))
@@ -153,5 +160,36 @@ pub(super) fn follow_claims(state: &mut State, former: &State, now: Time, out: &
     out.records.extend(former.lasting.lives.diff(&state.lasting.lives).map(life));
     out.records.extend(former.lasting.claims.diff(&state.lasting.claims).map(claim));
     state.index_free_since(former);
-    Cycle { state, by: &Caller::DAEMON, now, out }.serve_queue();
+    let mut cycle = Cycle { state, by: &Caller::DAEMON, now, out };
+    release(&mut cycle, former, renamed);
+    cycle.queue_deployments();
+    cycle.serve_queue();
+}
+
+/// Has the machines wiped that the revision takes from their deployments and gives to nobody, where it and the one before
+/// it say so.
+fn release(cycle: &mut Cycle<'_>, former: &State, renamed: &BTreeMap<Name, Name>) {
+    if !former.desired.safety.on_release.min(cycle.state.desired.safety.on_release).wipes() {
+        return;
+    }
+    for (was, tenancy) in &former.lasting.tenancies {
+        let machine = renamed.get(was).unwrap_or(was);
+        let what = former.on_release(cycle.state, machine);
+        let is_lost = cycle.state.tenancy(machine).is_none();
+        if tenancy.is_claim || !is_lost || !what.wipes() {
+            continue;
+        }
+        let reason =
+            format!("deployment {} lost it by revision {}", tenancy.holder, cycle.state.desired.revision);
+        let off = what == OnReturn::WipeAndOff;
+        let draft = Draft { level: WipeLevel::Clear, off, disks: None, reason };
+        let from = cycle.state.work(machine);
+        let text = match cycle.work(machine, from, work::Cause::Ordered, Some(draft)) {
+            Ok(()) => format!("machine {machine} is to be wiped: deployment {} lost it", tenancy.holder),
+            Err(why) => {
+                format!("machine {machine} is not wiped, which deployment {} lost: {why}", tenancy.holder)
+            }
+        };
+        cycle.say(Some(machine), text);
+    }
 }

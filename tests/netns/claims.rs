@@ -1,0 +1,154 @@
+//! A machine that is claimed, installs, is given back and goes to who waits for it; with the real daemon, which is
+//! killed at every step.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::net::{Net, has};
+
+const FIRST: &str = "52:54:00:00:00:01";
+const MANIFEST: &str = r#"
+[subnet.lab]
+cidr    = "10.0.10.0/24"
+gateway = "10.0.10.1"
+dynamic = "10.0.10.100-10.0.10.199"
+[boot.debian-12]
+kernel  = "files/vmlinuz"
+initrd  = ["files/initrd.gz"]
+cmdline = ["auto=true", "priority=critical", "url={{ answers_url }}"]
+[profile.base]
+boot     = "debian-12"
+template = "preseed"
+vars     = { root-hash = "!" }
+ssh-keys = ["ssh-ed25519 AAAA"]
+[machine.m1]
+mac    = "52:54:00:00:00:01"
+labels = { size = "small" }
+[machine.m2]
+mac    = "52:54:00:00:00:02"
+labels = { size = "large" }
+[pool.ci]
+profile   = "base"
+select    = { size = "small" }
+ttl       = "8h"
+clean     = false
+on-return = "keep"
+"#;
+
+fn inventory(folder: &Path) -> String {
+    let root = folder.join("inventory");
+    std::fs::create_dir_all(root.join("files")).unwrap();
+    std::fs::write(root.join("lab.toml"), MANIFEST).unwrap();
+    std::fs::write(root.join("files/vmlinuz"), "the kernel").unwrap();
+    std::fs::write(root.join("files/initrd.gz"), "the initrd").unwrap();
+    root.display().to_string()
+}
+
+fn ctl(net: &Net, words: &[&str]) -> String {
+    net.server_output(&[&[VOLDEMORTCTL], words].concat())
+}
+
+/// One row of a list, as JSON.
+fn row(net: &Net, kind: &str, name: &str) -> Value {
+    let text = ctl(net, &["get", kind, name, "-o", "json"]);
+    let rows: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    rows[0].clone()
+}
+
+/// What `mac` boots: the script that it is led to.
+fn boot(net: &Net, mac: &str) -> String {
+    net.client_mac(mac);
+    let said = net.client_output(&["sh", "-c", "busybox udhcpc -f -q -n -t 5 -i cli -s /bin/true 2>&1"]);
+    let lease = said.lines().find_map(|line| line.strip_prefix("udhcpc: lease of "));
+    let address = lease.and_then(|lease| lease.split(' ').next()).unwrap_or_else(|| panic!("{said}"));
+    net.client_ip(&["address", "flush", "dev", "cli"]);
+    net.client_ip(&["address", "add", &format!("{address}/24"), "dev", "cli"]);
+    get(net, &format!("http://10.0.10.1/ipxe/{}.ipxe", mac.replace(':', "-")))
+}
+
+fn get(net: &Net, url: &str) -> String {
+    net.client_output(&["curl", "-s", "--max-time", "10", url])
+}
+
+fn url_in<'a>(text: &'a str, part: &str) -> &'a str {
+    let found =
+        text.split_whitespace().map(|word| word.trim_end_matches(';')).find(|word| word.contains(part));
+    let found = found.unwrap_or_else(|| panic!("{part}: {text}"));
+    &found[found.find("http://").unwrap()..]
+}
+
+#[test]
+fn a_claim_gets_a_machine_that_installs_and_who_waits_gets_it_next() {
+    if !has("busybox") || !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let daemon = Daemon::start(&net, &config, &root);
+    assert_eq!(row(&net, "machines", "m1")["state"], "free");
+    assert!(!boot(&net, FIRST).contains("kernel"), "nobody has it");
+
+    let first = ctl(&net, &["claim", "ci", "--name", "web"]).trim().to_owned();
+    assert_eq!(first, "web-1");
+    daemon.murder();
+
+    let daemon = Daemon::start(&net, &config, &root);
+    let claim = row(&net, "claims", &first);
+    assert_eq!((&claim["machine"], &claim["state"]), (&"m1".into(), &"waiting".into()), "{claim:#}");
+    // Who asks next waits, and is told why.
+    let second = ctl(&net, &["claim", "ci"]).trim().to_owned();
+    assert_eq!(second, "ci-2");
+    let reason = row(&net, "claims", &second)["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("number 1 in the queue: no machine is free (1 "), "{reason}");
+    let why = ctl(&net, &["describe", "machine", "m1"]);
+    assert!(why.contains("claim web-1 of user 0 (admin)"), "{why}");
+
+    let script = boot(&net, FIRST);
+    let answers = get(&net, url_in(&script, "/answers/"));
+    assert!(answers.contains("web-1"), "the host name: {answers}");
+    eventually("the claim", || row(&net, "claims", &first).to_string(), |row| row.contains("\"installing\""));
+    daemon.murder();
+
+    let daemon = Daemon::start(&net, &config, &root);
+    assert_eq!(get(&net, url_in(&answers, "/completed")), "");
+    assert_eq!(row(&net, "claims", &first)["state"], "installed");
+    assert!(!boot(&net, FIRST).contains("kernel"), "it is installed");
+    ctl(&net, &["extend", &first, "--for", "1h"]);
+    daemon.murder();
+
+    // It goes to the other, under which it installs again, with other URLs.
+    let daemon = Daemon::start(&net, &config, &root);
+    ctl(&net, &["release", &first]);
+    let claim = row(&net, "claims", &second);
+    assert_eq!(claim["machine"], "m1", "{claim:#}");
+    let again = boot(&net, FIRST);
+    assert!(again.contains("kernel") && again != script, "{again}");
+    let stale = get(&net, url_in(&answers, "/completed"));
+    assert_eq!(row(&net, "claims", &second)["state"], "waiting", "a late word changes nothing: {stale}");
+    daemon.murder();
+
+    // A machine that is held is not given out.
+    let daemon = Daemon::start(&net, &config, &root);
+    ctl(&net, &["hold", "m1", "-m", "it hums"]);
+    assert!(!boot(&net, FIRST).contains("kernel"), "it is held");
+    assert_eq!(row(&net, "claims", &second)["state"], "held");
+    ctl(&net, &["release", &second]);
+    let third = ctl(&net, &["claim", "ci"]).trim().to_owned();
+    assert_eq!((third.as_str(), &row(&net, "claims", &third)["machine"]), ("ci-3", &Value::Null));
+    ctl(&net, &["unhold", "m1"]);
+    assert_eq!(row(&net, "claims", &third)["machine"], "m1");
+
+    // It is kept: a manifest takes it over, and nothing is installed again.
+    let script = boot(&net, FIRST);
+    let answers = get(&net, url_in(&script, "/answers/"));
+    assert_eq!(get(&net, url_in(&answers, "/completed")), "");
+    ctl(&net, &["keep", &third]);
+    let gone = || ctl(&net, &["get", "claims", "-o", "json"]);
+    eventually("the claim is over", gone, |rows| !rows.contains("ci-3"));
+    assert_eq!(row(&net, "machines", "m1")["deployment"], "ci-3");
+    assert!(!boot(&net, FIRST).contains("kernel"), "it is installed");
+    assert_eq!(daemon.stop(), Some(0));
+}
