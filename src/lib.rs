@@ -60,7 +60,7 @@
 //! | [`store`] | what survives a crash | model, state, thread |
 //! | [`power`] | the power of machines: read and switched through their management controllers | model |
 //! | [`api`] | the control API | model, manifest, edit, secret, desired, state, plan, power |
-//! | [`agent`] | the program on a machine that is described or wiped: process 1 of an initrd | model, api |
+//! | [`agent`] | the program on a machine that is described or wiped: process 1 of an initrd | model, thread, api |
 //! | [`config`] | the daemon's settings | model |
 //! | [`daemon`] | sockets, tasks, clock, the keeper | all above |
 //! | [`cli`] | one file per command | all above |

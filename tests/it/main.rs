@@ -18,6 +18,7 @@ mod drivers;
 mod editors;
 mod environment;
 mod explain;
+mod facts;
 mod fix;
 mod formats;
 mod golden;

@@ -53,8 +53,18 @@ fn disk(root: &Root, calls: &Calls<'_>, name: &str) -> DiskFacts {
         read_only: text("ro").as_deref() == Some("1"),
         ..DiskFacts::default()
     };
+    if disk.transport == Transport::Usb && disk.serial.is_none() {
+        disk.serial = bridge_serial(root, &root.real(&format!("sys/block/{name}")).unwrap_or_default());
+    }
     disk.id = disk.identity();
     disk
+}
+
+/// The serial number of the USB device on the way to a disk: many bridges don't pass on that of the disk.
+fn bridge_serial(root: &Root, place: &str) -> Option<String> {
+    let ways = place.match_indices('/').map(|(at, _)| &place[..at]);
+    let device = ways.rev().find(|way| root.exists(&format!("{way}/idVendor")))?;
+    root.text(&format!("{device}/serial"))
 }
 
 /// The page of vital product data with the serial number (SPC-5, 7.7.19): four bytes of header, the last two of

@@ -18,6 +18,7 @@ use crate::agent::session::Session;
 use crate::agent::wipe;
 use crate::agent::work::{End, Machine, News, Work};
 use crate::api::agent::{CommandLine, DiskProgress, Facts, LINES_MAX, Log, OrderResult, Task};
+use crate::thread;
 
 /// What is looked at on each end of a disk, in bytes.
 const END: u64 = 1 << 20;
@@ -163,7 +164,7 @@ impl Machine for Real {
             let _ = sender.send(News::Ended(result));
         };
         // Where there is no thread, the receiver's end says so.
-        let _ = std::thread::Builder::new().name("disks".into()).spawn(work);
+        let _ = thread::start("disks", work);
         receiver
     }
 }
@@ -185,7 +186,7 @@ impl Real {
                 lock(&all).insert(disk, blank);
                 let _ = sender.send(());
             };
-            open += usize::from(std::thread::Builder::new().name("look".into()).spawn(work).is_ok());
+            open += usize::from(thread::start("look", work).is_ok());
         }
         let deadline = Instant::now() + READING;
         while open > 0 && receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {

@@ -17,6 +17,7 @@ use super::{console, load, machine, neighbours};
 use crate::agent::command_line::is_for_agent;
 use crate::agent::work::End;
 use crate::api::agent::CommandLine;
+use crate::thread;
 
 /// Of linux/magic.h: what an initrd's root is, with and without `CONFIG_TMPFS`.
 const RAMFS: c_ulong = 0x8584_58f6;
@@ -88,7 +89,7 @@ fn keep(name: &'static str, work: impl Fn() + Send + 'static) {
             std::thread::sleep(Duration::from_secs(5));
         }
     };
-    if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(again) {
+    if let Err(error) = thread::start(name, again) {
         say(&format!("there is no thread for {name}: {error}"));
     }
 }
