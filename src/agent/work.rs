@@ -41,8 +41,10 @@ pub(super) trait Machine {
     fn unsent(&mut self) -> Option<Log>;
     /// It has the lines of the last [`Machine::unsent`].
     fn sent(&mut self);
-    /// Carries out an order about disks beside the conversation. When the receiver is dropped, it stops.
+    /// Carries out an order about disks beside the conversation.
     fn begin(&mut self, task: Task) -> Receiver<News>;
+    /// Asks what was begun last to stop, which a command that a disk carries out by itself may delay for hours.
+    fn stop(&mut self);
 }
 
 /// A daemon that was never reached for this long may never be: the machine's own system boots after a restart,
@@ -71,6 +73,8 @@ pub(super) struct Work<W, M> {
     looked: Duration,
     /// Whether an order has changed disks since.
     stale: bool,
+    /// An order that was withdrawn and may still be at the disks: no other begins before it has ended.
+    leftover: Option<Receiver<News>>,
 }
 
 impl<W: Wire, M: Machine> Work<W, M> {
@@ -86,6 +90,7 @@ impl<W: Wire, M: Machine> Work<W, M> {
             complaint: String::new(),
             looked: Duration::ZERO,
             stale: false,
+            leftover: None,
         }
     }
 

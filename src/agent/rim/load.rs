@@ -57,6 +57,8 @@ struct Loader {
     done: BTreeSet<String>,
     /// Devices that were looked at.
     known: BTreeSet<String>,
+    /// Whether a file of the index was found missing.
+    incomplete: bool,
 }
 
 impl Loader {
@@ -68,6 +70,7 @@ impl Loader {
             command_line,
             done: BTreeSet::new(),
             known: BTreeSet::new(),
+            incomplete: false,
         }
     }
 
@@ -102,11 +105,28 @@ impl Loader {
                 Ok(()) => loaded = true,
                 // Its device is not of a kind that it drives after all.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                // The kernel unpacks no more than half of the memory takes, and goes on.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if !std::mem::replace(&mut self.incomplete, true) {
+                        let memory =
+                            memory().map_or(String::new(), |mebibytes| format!(" ({mebibytes} MiB)"));
+                        say(&format!(
+                            "the initrd was not unpacked whole: this machine has too little memory{memory} for it"
+                        ));
+                    }
+                }
                 Err(error) => say(&format!("the module {} can't be loaded: {error}", module.name)),
             }
         }
         loaded
     }
+}
+
+/// What the kernel has, in MiB.
+fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kibibytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"));
+    Some(kibibytes?.trim().parse::<u64>().ok()? / 1024)
 }
 
 pub(super) fn read_index() -> Index {

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,14 @@ pub(super) fn work(command_line: &CommandLine, network: &'static Network) -> End
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let session = Session::new(server, command_line.clone(), boot_id.trim().to_owned());
     let boot_card = command_line.card.map(|card| card.to_string());
-    let machine = Real { began: Instant::now(), network, boot_card, blank: Arc::default(), taken: (0, 0) };
+    let machine = Real {
+        began: Instant::now(),
+        network,
+        boot_card,
+        blank: Arc::default(),
+        taken: (0, 0),
+        stop: Arc::default(),
+    };
     Work::new(session, machine).run()
 }
 
@@ -88,6 +96,8 @@ struct Real {
     blank: Arc<Mutex<BTreeMap<(String, u64), bool>>>,
     /// Lines and dropped ones of the last log.
     taken: (usize, usize),
+    /// Of the order at the disks.
+    stop: Arc<AtomicBool>,
 }
 
 impl Machine for Real {
@@ -147,11 +157,15 @@ impl Machine for Real {
 
     fn begin(&mut self, task: Task) -> Receiver<News> {
         let (sender, receiver) = mpsc::sync_channel(64);
+        let stop = Arc::new(AtomicBool::new(false));
+        self.stop = Arc::clone(&stop);
         let work = move || {
-            let mut hears = |progress: Vec<DiskProgress>| match sender.try_send(News::Progress(progress)) {
-                Err(mpsc::TrySendError::Disconnected(_)) => ControlFlow::Break(()),
-                // The newest of many is as good.
-                _ => ControlFlow::Continue(()),
+            let mut hears = |progress: Vec<DiskProgress>| {
+                // One that finds no place is followed by others.
+                let sent = sender.try_send(News::Progress(progress));
+                let is_over =
+                    stop.load(Ordering::Relaxed) || matches!(sent, Err(TrySendError::Disconnected(_)));
+                if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             };
             let result = match task {
                 Task::Wipe { level, disks } => match level.known() {
@@ -166,6 +180,10 @@ impl Machine for Real {
         // Where there is no thread, the receiver's end says so.
         let _ = thread::start("disks", work);
         receiver
+    }
+
+    fn stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 

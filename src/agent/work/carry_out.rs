@@ -1,6 +1,6 @@
 //! One order, from its signature to its last report.
 
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::{End, Machine, News, Work};
@@ -44,40 +44,54 @@ impl<W: Wire, M: Machine> Work<W, M> {
     }
 
     fn work_on_disks(&mut self, order: Order) -> Result<(), End> {
-        let mut disks: Vec<DiskProgress> = Vec::new();
-        if let Standing::Withdrawn = self.report_running(&order, &disks)? {
+        if let Standing::Withdrawn = self.report_running(&order, &[])? {
             return Ok(());
+        }
+        if let Some(former) = self.leftover.take() {
+            self.machine.say("a former order is still at the disks: it is waited for");
+            if self.follow(&order, former)?.is_none() {
+                return Ok(());
+            }
         }
         self.stale = true;
         let news = self.machine.begin(order.task.clone());
-        let mut reported = self.machine.now();
-        let result = loop {
-            let mut is_new = false;
-            match news.recv_timeout(Duration::from_secs(1)) {
-                Ok(News::Progress(progress)) => (disks, is_new) = (progress, true),
-                Ok(News::Ended(result)) => break result,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    let why = "the agent had a fault while it worked on the disks".into();
-                    break OrderResult::Failed { why, certificate: None };
-                }
-            }
-            let since = self.machine.now().saturating_sub(reported);
-            if since >= LATEST || is_new && since >= SOONEST {
-                reported = self.machine.now();
-                if let Standing::Withdrawn = self.report_running(&order, &disks)? {
-                    self.machine.say("the order was withdrawn: it is broken off");
-                    return Ok(());
-                }
-                self.flush();
-            }
-        };
+        let Some(result) = self.follow(&order, news)? else { return Ok(()) };
         self.machine.say(&match &result {
             OrderResult::Failed { why, .. } => format!("the order failed: {why}"),
             OrderResult::NotBlank { why } => format!("the disks are not blank: {why}"),
             _ => "the order is carried out".into(),
         });
         self.report_until(&order, result, None).map(drop)
+    }
+
+    /// Reports that an order runs until the thread at the disks has ended; `None`: the order was withdrawn.
+    fn follow(&mut self, order: &Order, news: Receiver<News>) -> Result<Option<OrderResult>, End> {
+        let mut disks: Vec<DiskProgress> = Vec::new();
+        let mut reported = self.machine.now();
+        loop {
+            let mut is_new = false;
+            match news.recv_timeout(Duration::from_secs(1)) {
+                Ok(News::Progress(progress)) => (disks, is_new) = (progress, true),
+                Ok(News::Ended(result)) => return Ok(Some(result)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let why = "the agent had a fault while it worked on the disks".into();
+                    return Ok(Some(OrderResult::Failed { why, certificate: None }));
+                }
+            }
+            let since = self.machine.now().saturating_sub(reported);
+            if since < SOONEST || since < LATEST && !is_new {
+                continue;
+            }
+            reported = self.machine.now();
+            if let Standing::Withdrawn = self.report_running(order, &disks)? {
+                self.machine.say("the order was withdrawn: it is broken off");
+                self.machine.stop();
+                self.leftover = Some(news);
+                return Ok(None);
+            }
+            self.flush();
+        }
     }
 
     /// Tells once how far an order is. That the daemon is not there for a while does not stop it.

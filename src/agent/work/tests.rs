@@ -88,6 +88,7 @@ fn wipe() -> Task {
 #[derive(Default)]
 struct Fake {
     now: Duration,
+    looked: std::cell::Cell<Duration>,
     said: Rc<RefCell<Vec<String>>>,
     lines: usize,
     cards_changed: Rc<RefCell<u32>>,
@@ -96,11 +97,20 @@ struct Fake {
     /// What comes of orders about disks, in turn; nothing: the thread falls.
     news: VecDeque<Vec<News>>,
     begun: Rc<RefCell<Vec<Task>>>,
+    /// The thread of the order that was begun last, if it does not end by itself.
+    open: Option<mpsc::Sender<News>>,
+    endless: u32,
+    /// How often it was asked to stop.
+    stopped: Rc<RefCell<u32>>,
 }
 
 impl Machine for Fake {
     fn now(&self) -> Duration {
-        self.now
+        // Each look takes its time where a thread does not end.
+        if self.open.is_some() {
+            self.looked.set(self.looked.get() + Duration::from_secs(10));
+        }
+        self.now + self.looked.get()
     }
 
     fn pause(&mut self, time: Duration) {
@@ -137,7 +147,18 @@ impl Machine for Fake {
         self.begun.borrow_mut().push(task);
         let (sender, receiver) = mpsc::channel();
         self.news.pop_front().unwrap_or_default().into_iter().for_each(|news| sender.send(news).unwrap());
+        if self.endless > 0 {
+            self.endless -= 1;
+            self.open = Some(sender);
+        }
         receiver
+    }
+
+    fn stop(&mut self) {
+        *self.stopped.borrow_mut() += 1;
+        // It ends a while later.
+        let sender = self.open.take().unwrap();
+        sender.send(News::Ended(OrderResult::Failed { why: "stopped".into(), certificate: None })).unwrap();
     }
 }
 
@@ -286,6 +307,27 @@ fn a_thread_that_falls_is_a_failed_order() {
     scene.line.will("/agent/v1/report", [Some(status(204)), Some(status(204)), Some(status(204))]);
     assert_eq!(scene.work.run(), End::Restart);
     assert!(matches!(&scene.reports()[1], OrderResult::Failed { why, .. } if why.contains("fault")));
+}
+
+/// A withdrawn order is broken off, and the next one waits until it has left the disks.
+#[test]
+fn two_orders_are_never_at_the_disks_at_once() {
+    let progress = News::Progress(vec![]);
+    let done = News::Ended(OrderResult::Done { certificate: None });
+    let machine = Fake { news: [vec![progress], vec![done]].into(), endless: 1, ..Fake::default() };
+    let stopped = Rc::clone(&machine.stopped);
+    let mut scene = scene(machine);
+    scene.line.will("/agent/v1/hello", [welcome("s1"), welcome("s1"), welcome("s1")]);
+    scene.line.will("/agent/v1/order", [order(wipe()), order(wipe()), order(Task::Reboot)]);
+    scene.line.will("/agent/v1/report", [Some(status(204)), Some(status(409))]);
+    scene.line.will("/agent/v1/report", [Some(status(204)), Some(status(204)), Some(status(204))]);
+    assert_eq!(scene.work.run(), End::Restart);
+    assert_eq!((*stopped.borrow(), scene.begun.borrow().len()), (1, 2));
+    assert_eq!(scene.has_said("a former order is still at the disks"), 1);
+    assert_eq!(
+        scene.reports().iter().filter(|result| matches!(result, OrderResult::Failed { .. })).count(),
+        0
+    );
 }
 
 #[test]
