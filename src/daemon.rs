@@ -59,6 +59,7 @@ use crate::model::Time;
 
 pub use files::Files;
 pub use request_handler::{Opened, RequestHandler};
+pub use start::fallback_networks;
 
 /// The stop signal of every task that serves: true, or the sender's end, means stop.
 pub type Stop = tokio::sync::watch::Receiver<bool>;

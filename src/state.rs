@@ -63,7 +63,7 @@ pub use contest::Contest;
 pub use drift::{Aspect, Drift, DriftKind};
 pub use event::{Event, Stage};
 pub use guard::{Guards, Thresholds};
-pub use install::{Duty, Install, InstallStage, NextBoot, Outcome, Permit, PermitStep, Report};
+pub use install::{Duty, Install, InstallStage, NextBoot, Outcome, Permit, PermitStep, Progress, Report};
 pub use installs::Installs;
 pub use lease::{Lease, LeaseAction, LeaseRequest, LeaseState, Leases, Supply};
 pub use lease6::{Lease6, Lease6Action, Lease6Request, Leases6};

@@ -2,11 +2,12 @@
 //! types themselves (OpenAPI 3.1, whose schemas are JSON Schema 2020-12).
 
 use axum::http::{Method, StatusCode};
-use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::problem::{self, Problem};
+use super::resource::webhook::{Gap, Happened, Message};
 use super::route::{Answer, Parameter, Route};
 
 /// The document of these routes.
@@ -22,6 +23,10 @@ pub fn document(routes: &[Route]) -> Value {
         operations[route.method.as_str().to_lowercase()] = operation(route, &mut generator);
     }
     let problem = generator.subschema_for::<Problem>();
+    let webhooks = json!({
+        "event": webhook::<Happened>("An event that a `[[webhook]]` of the daemon's file wants", &mut generator),
+        "gap": webhook::<Gap>("Events that were forgotten before they could be sent", &mut generator),
+    });
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -34,6 +39,7 @@ pub fn document(routes: &[Route]) -> Value {
         },
         "security": [{ "token": [] }],
         "paths": paths,
+        "webhooks": webhooks,
         "components": {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
             "responses": { "Problem": {
@@ -43,6 +49,26 @@ pub fn document(routes: &[Route]) -> Value {
             "schemas": generator.take_definitions(true),
         },
     })
+}
+
+/// A request that the daemon sends, in the form of Standard Webhooks.
+fn webhook<T: JsonSchema>(about: &str, generator: &mut SchemaGenerator) -> Value {
+    let header = |name: &str, about: &str| json!({ "name": name, "in": "header", "required": true, "description": about, "schema": { "type": "string" } });
+    let schema = generator.subschema_for::<Message<T>>();
+    json!({ "post": {
+        "summary": about,
+        "security": [],
+        "parameters": [
+            header("webhook-id", "The same each time that it is sent: `LINEAGE.SEQUENCE` of an event"),
+            header("webhook-timestamp", "Seconds since 1970, when it was sent"),
+            header("webhook-signature", "`v1,` and the HMAC-SHA256, in base64, of `ID.TIMESTAMP.BODY`; several are separated by blanks"),
+        ],
+        "requestBody": { "required": true, "content": { "application/json": { "schema": schema } } },
+        "responses": {
+            "2XX": { "description": "It has arrived" },
+            "default": { "description": "It is sent again later, and later events wait behind it" },
+        },
+    } })
 }
 
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {

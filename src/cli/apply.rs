@@ -1,6 +1,7 @@
 //! `voldemort apply`: shows the plan, asks for consent, and sends the tree to the daemon.
 
 mod consent;
+mod followed;
 mod wait;
 
 use std::path::PathBuf;
@@ -47,6 +48,9 @@ pub struct Arguments {
     /// Consent to the reinstallation of exactly this many machines: the data on their disks is lost
     #[arg(long, value_name = "N")]
     allow_reinstalls: Option<usize>,
+    /// Apply it also where the inventory lacks commits that the daemon has from its source: what they changed is undone
+    #[arg(long)]
+    allow_older: bool,
     /// Wait until the machines that this installs have reported
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "live")]
     wait: Option<Wait>,
@@ -75,6 +79,15 @@ pub fn run(arguments: &Arguments) -> Exit {
     };
     if let Some(outcome) = ticket.as_ref().and_then(|ticket| stale(arguments, &tree, ticket)) {
         return finish(&outcome, json);
+    }
+    let followed = followed::source(&arguments.remote, &tree);
+    if ticket.is_none()
+        && !arguments.allow_older
+        && !arguments.dry_run
+        && let Some(why) = followed.as_ref().and_then(|source| followed::older(source, &arguments.what))
+    {
+        exit::failed(&why, json);
+        return Exit::Refused;
     }
     // Files that a saved plan lacks are not looked for in the folder that it was made in.
     let root = ticket.is_none().then_some(&*arguments.what);
@@ -110,12 +123,17 @@ pub fn run(arguments: &Arguments) -> Exit {
     let expected = Some(plan.id.clone());
     let request = Apply { tree, consent, expected, ticket };
     match arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/apply", &request).await) {
-        Ok(outcome) => match (finish(&outcome, json), arguments.wait) {
-            (Exit::Done, Some(Wait::Installed)) => {
-                wait::installed(&plan, &arguments.remote, Duration::from_millis(arguments.timeout.0))
+        Ok(outcome) => {
+            match (
+                finish(&outcome, json).and(followed::warn_of_undoing(&outcome, followed.as_ref())),
+                arguments.wait,
+            ) {
+                (Exit::Done, Some(Wait::Installed)) => {
+                    wait::installed(&plan, &arguments.remote, Duration::from_millis(arguments.timeout.0))
+                }
+                (code, _) => code,
             }
-            (code, _) => code,
-        },
+        }
         Err(error) => remote::failed(&error, json),
     }
 }

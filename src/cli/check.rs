@@ -1,6 +1,7 @@
 //! `voldemort check`: finds everything in an inventory that can be found without a network.
 
 mod format;
+mod host;
 mod repair;
 mod simulated_boots;
 mod summary;
@@ -23,13 +24,14 @@ use crate::inventory::{Depth, Loaded, Memory, load, survey, survey_again};
 use crate::manifest::fix::Files;
 use crate::manifest::host::clashes;
 use crate::manifest::{Environment, schema};
-use crate::media::{Library, Shelf};
+use crate::media::Library;
 use crate::model::{Name, printable};
 use crate::source::replace::is_own;
 use crate::source::{self, Snapshot};
 
 use format::Output;
 pub use format::{Format, render};
+use host::Host;
 pub use repair::{Repair, repair};
 
 #[derive(Debug, Args)]
@@ -62,6 +64,13 @@ pub struct Arguments {
     /// Make missing images errors, not notes
     #[arg(long)]
     with_media: bool,
+    /// A directory with images, as [media] paths of the daemon's file (repeatable)
+    #[arg(long, value_name = "DIR")]
+    media: Vec<PathBuf>,
+    /// Check as the daemon with this file sees it: its [media] paths, its networks, its environment, and the key that has
+    /// to open the secrets. Missing images are errors
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Show every stage of the simulated boots: what DHCP answers, scripts, answer files
     #[arg(short, long, conflicts_with = "watch")]
     verbose: bool,
@@ -96,16 +105,24 @@ pub fn run(arguments: Arguments) -> Exit {
             return Exit::Usage;
         }
     };
-    let shelf = Shelf::new(Vec::new(), None).with_directory(arguments.directory.clone());
-    let media = if arguments.with_media { Media::Required } else { Media::IfPresent };
-    let options = Options { media, fallback: Vec::new() };
-    let job = Job { root: &arguments.directory, scope: scope(&arguments), library: &shelf, options };
+    let host = match Host::of(&arguments) {
+        Ok(host) => host,
+        Err(why) => return exit::failed(&why, output.is_json()),
+    };
+    let shelf = host.shelf(&arguments.directory);
+    let required = arguments.with_media || arguments.config.is_some();
+    let media = if required { Media::Required } else { Media::IfPresent };
+    let options = Options { media, fallback: host.networks.clone() };
+    let job = Job { root: &arguments.directory, scope: host.scope(&arguments), library: &shelf, options };
     if arguments.watch {
         return watch::run(&job, &output);
     }
     let started = Instant::now();
     let checked = if arguments.fix { repair::run(&job) } else { job.check() };
     let checked = checked.map(beside_this_host);
+    if let Ok(checked) = &checked {
+        host.note(&checked.desired);
+    }
     let printed = match checked {
         Ok(checked) if arguments.shows_boots() => {
             let printed = print(&checked, &output, started);
@@ -116,7 +133,7 @@ pub fn run(arguments: Arguments) -> Exit {
     };
     match printed {
         // The exit code is set even if the reader has closed the pipe.
-        Ok(printed) if printed.errors == 0 => Exit::Done,
+        Ok(printed) if printed.errors == 0 => host.opens_secrets(&arguments.directory),
         Ok(_) => Exit::Failed,
         Err(why) => exit::failed(&why, output.is_json()),
     }
@@ -128,14 +145,6 @@ fn beside_this_host(mut checked: Loaded) -> Loaded {
     checked.problems.extend(clashes);
     checked.problems.sort_by_key(|problem| (problem.mark(), problem.code));
     checked
-}
-
-/// Boots are simulated for one environment.
-fn scope(arguments: &Arguments) -> Scope {
-    match &arguments.env {
-        Some(name) => Scope::Only(Some(name.clone())),
-        None => Scope::All,
-    }
 }
 
 /// The result of a report.

@@ -25,7 +25,7 @@ pub struct Arguments {
     directory: PathBuf,
     /// Compare with this revision of the inventory's git repository (or `empty`) instead of asking
     /// the daemon; every machine of that revision is taken to be installed
-    #[arg(long, value_name = "REV", conflicts_with_all = ["target", "exclude"])]
+    #[arg(long, value_name = "REV")]
     against: Option<String>,
     /// Save the plan for `voldemort apply FILE`, which can be used once and only while it still does
     /// what it said
@@ -61,7 +61,12 @@ enum Output {
 pub fn run(arguments: &Arguments) -> Exit {
     let json = arguments.output == Output::Json;
     if let Some(revision) = &arguments.against {
-        return match against::plan(&arguments.directory, revision, arguments.env.as_deref()) {
+        return match against::plan(
+            &arguments.directory,
+            revision,
+            arguments.env.as_deref(),
+            &arguments.part.selection(),
+        ) {
             Ok(report) => show(arguments, &report),
             Err(error) => exit::failed(&error, json),
         };

@@ -217,8 +217,12 @@ impl Part {
         self.target.is_empty() && self.exclude.is_empty()
     }
 
+    pub fn selection(&self) -> Selection {
+        Selection { only: self.target.clone(), except: self.exclude.clone() }
+    }
+
     pub fn of(&self, tree: Tree) -> Tree {
-        Tree { selection: Selection { only: self.target.clone(), except: self.exclude.clone() }, ..tree }
+        Tree { selection: self.selection(), ..tree }
     }
 }
 

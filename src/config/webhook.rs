@@ -7,7 +7,8 @@ use std::str::FromStr;
 use hyper::Uri;
 
 use super::tree::{Complaints, Found, Table};
-use crate::model::Name;
+use crate::model::similar::similar;
+use crate::model::{Name, Stage};
 
 /// Most webhooks: each has a task and a connection of its own.
 const WEBHOOKS_MAX: usize = 32;
@@ -145,18 +146,30 @@ fn webhook(mut table: Table, complaints: &mut Complaints<'_>) -> Option<Webhook>
     });
     let secret = file(&mut table, "secret", complaints);
     let ca = file(&mut table, "ca", complaints);
-    let list = |table: &mut Table, key, complaints: &mut Complaints<'_>| {
-        let texts = table.text_or_texts(key, complaints)?;
-        Some(texts.into_iter().map(|found| found.value).collect::<Vec<_>>().join(","))
-    };
+    let joined =
+        |texts: Vec<Found<String>>| texts.into_iter().map(|found| found.value).collect::<Vec<_>>().join(",");
+    let stages = table.text_or_texts("stage", complaints);
+    stages.iter().flatten().for_each(|found| known_stages(found, complaints));
+    let labels = table.text_or_texts("label", complaints);
     let wanted = WantedEvents {
-        stage: list(&mut table, "stage", complaints),
-        label: list(&mut table, "label", complaints),
+        stage: stages.map(joined),
+        label: labels.map(joined),
         machine: table.text("machine", complaints).map(|found| found.value),
         deployment: table.text("deployment", complaints).map(|found| found.value),
     };
     table.finish(complaints);
     Some(Webhook { name: name?.value, url: url?, secret: secret?, ca, wanted })
+}
+
+/// A text may hold several, as in the parameter of `GET /v1/events`.
+fn known_stages(found: &Found<String>, complaints: &mut Complaints<'_>) {
+    for name in found.value.split(',').map(str::trim).filter(|name| Stage::named(name).is_none()) {
+        let help = match similar(name, Stage::NAMES.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}", Stage::NAMES.join(", ")),
+        };
+        complaints.add(found.at, format!("`webhook.stage`: no event has the stage `{name}`; {help}"));
+    }
 }
 
 fn file(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<PathBuf> {
@@ -218,6 +231,14 @@ mod tests {
             ("name = 'a'\nurl = 'https://u:PASSWORD@h/x'\nsecret = 's'", "`webhook.url` must hold no user"),
             ("name = 'a'\nurl = 'https://h/x'\nsecret = ''", "`webhook.secret` is empty"),
             ("name = 'a'\nurl = 'https://h/x'\nsecret = 's'\nstages = 'x'", "did you mean `stage`"),
+            (
+                "name = 'a'\nurl = 'https://h/x'\nsecret = 's'\nstage = 'failed,faild'",
+                "`faild`; did you mean `failed`?",
+            ),
+            (
+                "name = 'a'\nurl = 'https://h/x'\nsecret = 's'\nstage = ['nothing']",
+                "`nothing`; there are offer, ack",
+            ),
         ] {
             let wrong = read(&format!("[[webhook]]\n{text}")).unwrap_err();
             assert!(wrong.iter().any(|line| line.contains(part)), "{text}: {wrong:?}");

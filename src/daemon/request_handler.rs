@@ -23,6 +23,11 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// everything asked for went out (a range counts as asked). Questions about size or freshness
     /// alone (HEAD, 304, a TFTP size probe) are no transfers.
     fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool);
+
+    /// Called instead where nothing was sent because the daemon itself can't, for this reason.
+    fn failed(&self, asker: Asker, artifact: &Artifact, _why: &str) {
+        self.done(asker, artifact, 0, false);
+    }
 }
 
 /// What a name means now.
@@ -41,13 +46,15 @@ pub struct Transfer<O: RequestHandler> {
     artifact: Artifact,
     pub sent: u64,
     pub complete: bool,
+    /// Why the daemon sends nothing, if it can't.
+    pub failed: Option<String>,
     /// False for questions about the size alone.
     pub counts: bool,
 }
 
 impl<O: RequestHandler> Transfer<O> {
     pub fn new(handler: Arc<O>, asker: Asker, artifact: Artifact) -> Transfer<O> {
-        Transfer { handler, asker, artifact, sent: 0, complete: false, counts: true }
+        Transfer { handler, asker, artifact, sent: 0, complete: false, failed: None, counts: true }
     }
 
     pub fn artifact(&self) -> &Artifact {
@@ -57,8 +64,10 @@ impl<O: RequestHandler> Transfer<O> {
 
 impl<O: RequestHandler> Drop for Transfer<O> {
     fn drop(&mut self) {
-        if self.counts {
-            self.handler.done(self.asker, &self.artifact, self.sent, self.complete);
+        match &self.failed {
+            Some(why) => self.handler.failed(self.asker, &self.artifact, why),
+            None if self.counts => self.handler.done(self.asker, &self.artifact, self.sent, self.complete),
+            None => {}
         }
     }
 }

@@ -68,16 +68,27 @@ impl RequestHandler for Keeper {
             (false, _) => format!("{} broke off after {sent} of {length} bytes", artifact.text),
         };
         let stage = if complete { artifact.stage } else { Stage::Refused };
-        Keeper::note(
-            self,
-            Event {
-                mac: artifact.mac,
-                address: Some(asker.address),
-                deployment: artifact.deployment.clone(),
-                ..Event::new(now(), stage, how)
-            },
-        );
+        note_transfer(self, asker, artifact, stage, how);
     }
+
+    fn failed(&self, asker: Asker, artifact: &Artifact, why: &str) {
+        let answer = match asker.transport {
+            Transport::Tftp => "TFTP, error",
+            Transport::Http => "HTTP, 503",
+        };
+        let how = format!("{} was not sent ({answer}): {why}", artifact.text);
+        if !self.is_echo(Stage::Refused, asker.address, &how) {
+            note_transfer(self, asker, artifact, Stage::Refused, how);
+        }
+    }
+}
+
+fn note_transfer(keeper: &Keeper, asker: Asker, artifact: &Artifact, stage: Stage, how: String) {
+    let (mac, deployment) = (artifact.mac, artifact.deployment.clone());
+    Keeper::note(
+        keeper,
+        Event { mac, address: Some(asker.address), deployment, ..Event::new(now(), stage, how) },
+    );
 }
 
 /// The remark for people about an accepted report.

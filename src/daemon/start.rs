@@ -4,6 +4,8 @@ mod answering;
 mod background;
 mod base;
 
+pub use base::fallback_networks;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -289,6 +289,10 @@ impl<O: RequestHandler> RequestHandler for Rooted<O> {
     fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool) {
         self.inner.done(asker, artifact, sent, complete);
     }
+
+    fn failed(&self, asker: Asker, artifact: &Artifact, why: &str) {
+        self.inner.failed(asker, artifact, why);
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,14 @@ pub struct Hold {
     pub cure: String,
 }
 
+impl Hold {
+    /// The flag that agrees, with its number; `None` where no flag does.
+    pub fn flag(&self) -> Option<&str> {
+        let begin = self.cure.find("--allow-")?;
+        self.cure[begin..].split(',').next()
+    }
+}
+
 /// Every reason to hold `plan`, which makes `state` what is desired; none means that it may be adopted.
 pub fn hold(plan: &Plan, desired: &Desired, state: &State, consent: &Consent) -> Vec<Hold> {
     let rows: Vec<&Change> = plan.changes.iter().collect();

@@ -162,6 +162,14 @@ pub struct Report {
     pub note: String,
 }
 
+/// What an installer said of an installation that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub at: Time,
+    /// Printable; may be empty.
+    pub note: Arc<str>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Progress,
@@ -289,6 +297,15 @@ impl State {
         }
     }
 
+    /// How far an installation said that it is, to follow a sentence about it.
+    fn last_said(&self, install: &Install) -> String {
+        match self.progress(install.epoch) {
+            Some(Progress { at, note }) if note.is_empty() => format!(", last reported progress at {at}"),
+            Some(Progress { at, note }) => format!(", last reported at {at}: {note}"),
+            None => String::new(),
+        }
+    }
+
     /// Why a machine boots its disk whose deployment's number is used up: what became of the
     /// installation, and under which name and number it was, where those are others today.
     fn why_not_again(&self, install: &Install, deployment: &Deployment) -> String {
@@ -310,12 +327,22 @@ impl State {
                      `voldemortctl adopt {name}` (it is kept)"
                 );
             }
-            InstallStage::Spent | InstallStage::Unreported => format!(
-                "installation {redeploy} got its answers and never reported; raise redeploy to install again"
+            InstallStage::Spent => format!(
+                "installation {redeploy} is under way: it got its answers at {}{}, and its end is awaited",
+                install.since,
+                self.last_said(install)
             ),
-            InstallStage::Failed => {
-                format!("installation {redeploy} reported failure; raise redeploy to install again")
-            }
+            InstallStage::Unreported => format!(
+                "installation {redeploy} got its answers, and its machine booted again at {} without a report{}: if \
+                 its system runs, `voldemortctl adopt {}` records that; if not, raise redeploy to install again (its \
+                 disk is overwritten)",
+                install.since,
+                self.last_said(install),
+                deployment.name
+            ),
+            InstallStage::Failed => format!(
+                "installation {redeploy} reported failure; raise redeploy to install again (its disk is overwritten)"
+            ),
             _ => "installed".into(),
         };
         let mut notes = Vec::new();

@@ -9,8 +9,8 @@ use super::budget::Budget;
 use super::queue;
 use super::ran::Ran;
 use super::{
-    ApiToken, Claim, Contest, Guards, Installs, Leases, Leases6, Life, Outbox, Revision, Seen, Serials,
-    Server, State, Tenancy, TokenKey, Trust, gate, longest, looping, memo, schedule, served,
+    ApiToken, Claim, Contest, Guards, Installs, Leases, Leases6, Life, Outbox, Progress, Revision, Seen,
+    Serials, Server, State, Tenancy, TokenKey, Trust, gate, longest, looping, memo, schedule, served,
 };
 use crate::desired::{Deployment, Desired};
 use crate::model::{Mac, Name, PowerReading, Time};
@@ -79,6 +79,8 @@ pub(super) struct Observed {
     pub(super) seen: imbl::OrdMap<Mac, Seen>,
     /// How far the machines that boot now have come.
     pub(super) loops: looping::Loops,
+    /// What installers said last of installations that have not ended, by their numbers.
+    pub(super) progress: imbl::OrdMap<u64, Progress>,
     /// The power states that the controllers of machines reported, by machine.
     pub(super) power: imbl::OrdMap<Name, PowerReading>,
     /// When controllers are asked next.
@@ -368,6 +370,11 @@ impl State {
     /// How far the machines that boot now have come.
     pub fn loops(&self) -> &looping::Loops {
         &self.observed.loops
+    }
+
+    /// What the installer of an installation said last, if it has not ended and said anything since the start.
+    pub fn progress(&self, epoch: u64) -> Option<&Progress> {
+        self.observed.progress.get(&epoch)
     }
 
     /// The power states that the controllers of machines reported, by machine.

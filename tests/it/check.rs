@@ -153,3 +153,52 @@ fn another_image_than_the_one_asked_for_is_told_at_its_digest() {
     assert_eq!(checked.documents.sources.text_at(problem.mark()), format!("\"{digest}\""));
     assert!(problem.notes[0].ends_with(&"cd".repeat(32)), "{problem:?}");
 }
+
+/// What the daemon would refuse is refused before it is committed: an image that is not there, a wrong path in one, a
+/// secret that its key does not open.
+#[test]
+fn an_inventory_is_checked_as_the_daemon_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let text = "[boot.b]\nkernel = \"linux\"\niso = { file = \"netinst\" }\n[subnet.lab]\ncidr = \"10.0.10.0/24\"\n\
+                [deployment.web]\nmac = \"52:54:00:aa:00:01\"\nboot = \"b\"\naddress = \"10.0.10.21\"\n";
+    std::fs::create_dir_all(here.join("inventory")).unwrap();
+    std::fs::create_dir_all(here.join("images/netinst")).unwrap();
+    std::fs::write(here.join("inventory/a.toml"), text).unwrap();
+    let settings = format!(
+        "network = {{ interface = 'e', address = '10.0.0.1' }}\n[media]\npaths = ['images', 'gone']\n\
+         [state]\ndirectory = '{}'\n",
+        here.join("state").display()
+    );
+    std::fs::write(here.join("voldemort.toml"), settings).unwrap();
+    let check = |more: &[&str]| crate::program::voldemort(here, &[&["check", "inventory"], more].concat());
+    assert_eq!(check(&[]).code, 0, "without images it can't be known");
+    for more in [&["--media", "images"][..], &["--config", "voldemort.toml"]] {
+        let ran = check(more);
+        assert!(ran.code == 1 && ran.out.contains("linux"), "{more:?}: {}{}", ran.out, ran.err);
+    }
+    std::fs::write(here.join("images/netinst/linux"), "kernel").unwrap();
+    assert_eq!(check(&["--media", "images"]).code, 0);
+    let ran = check(&["--config", "voldemort.toml"]);
+    assert!(ran.code == 0 && ran.err.contains("gone, which is no folder here"), "{}{}", ran.out, ran.err);
+    let ran = check(&["--media", "nowhere"]);
+    assert!(ran.code == 1 && ran.err.contains("--media nowhere: there is no such folder"), "{}", ran.err);
+    // A secret, with no key and then with another one's.
+    let key = voldemort::secret::Key::generate();
+    let sealed =
+        voldemort::secret::seal(&voldemort::secret::Recipients::parse(&key.public()).0, "hunter2").unwrap();
+    std::fs::create_dir(here.join("inventory/secrets")).unwrap();
+    std::fs::write(here.join("inventory/secrets/root.age"), sealed).unwrap();
+    let more = "[deployment.web.vars]\nroot-hash = { secret = \"root\" }\n";
+    std::fs::write(here.join("inventory/a.toml"), text.to_owned() + more).unwrap();
+    assert_eq!(check(&["--media", "images"]).code, 0);
+    let ran = check(&["--config", "voldemort.toml"]);
+    assert!(ran.code == 1 && ran.err.contains("secrets/root.age can't be decrypted: no key"), "{}", ran.err);
+    let settings = std::fs::read_to_string(here.join("voldemort.toml")).unwrap();
+    std::fs::write(here.join("voldemort.toml"), settings + "[secrets]\nidentity = 'age.key'\n").unwrap();
+    std::fs::write(here.join("age.key"), key.file()).unwrap();
+    assert_eq!(check(&["--config", "voldemort.toml"]).code, 0);
+    std::fs::write(here.join("age.key"), voldemort::secret::Key::generate().file()).unwrap();
+    let ran = check(&["--config", "voldemort.toml"]);
+    assert!(ran.code == 1 && ran.err.contains("not encrypted to this host's key"), "{}", ran.err);
+}

@@ -36,6 +36,7 @@ mod metadata;
 mod monitoring;
 mod outside;
 mod packaging;
+mod pager;
 mod permits;
 mod pipes;
 mod plan;

@@ -688,3 +688,56 @@ fn what_gives_no_permission_carries_the_epoch_along() {
     site.adopt(&really_else(&inline("db", 1, 2)));
     assert!(epoch(&site, "db") > second, "an epoch is never given twice");
 }
+
+/// What was agreed to and waits for its machine is not agreed to again with each later change of it.
+#[test]
+fn only_reinstallations_that_are_newly_opened_count() {
+    let usual = Consent::default();
+    let mut site = Site::new("");
+    site.state = site.state.adopt(desired_with("max-reinstall = 1", &fleet(1, 3, 0)));
+    (1..=3).for_each(|number| site.install(&format!("m{number}")));
+    site.state = site.state.adopt(desired_with("max-reinstall = 1", &fleet(1, 3, 1)));
+    let zone = |text: String| text.replace("redeploy = ", "timezone = \"Europe/Oslo\"\nredeploy = ");
+    let same = "max-reinstall = 1";
+    assert_eq!(held(&site, same, &zone(fleet(1, 3, 1)), &usual), [], "a time zone opens nothing");
+    let plan = diff(&desired_with(same, &zone(fleet(1, 3, 1))), &site.state);
+    assert!(plan.changes.iter().all(|change| change.reason.starts_with("as agreed before: ")), "{plan:?}");
+    // A number that is raised again, or another disk, is a new question.
+    assert_eq!(held(&site, same, &fleet(1, 3, 2), &usual).len(), 1);
+    let disk = |text: String| text.replace("redeploy = ", "disk = \"/dev/vdb\"\nredeploy = ");
+    assert_eq!(held(&site, same, &disk(fleet(1, 3, 1)), &usual).len(), 1);
+    let later = zone(fleet(1, 2, 1)) + &fleet(3, 3, 2);
+    assert_eq!(held(&site, same, &later, &usual), [], "one of three is new");
+}
+
+/// During every installation the machine is where it should be: nobody is told to wipe it again.
+#[test]
+fn an_installation_says_how_far_it_is_and_advises_nothing_before_it_went_wrong() {
+    let mut site = Site::new(&inline("web", 1, 0));
+    site.step("web", PermitStep::Start);
+    site.step("web", PermitStep::Spend);
+    let said = site.boots_disk("web");
+    assert!(
+        said.starts_with("installation 0 is under way: it got its answers at 1970-01-01T00:00:00.001"),
+        "{said}"
+    );
+    assert!(!said.contains("redeploy") && said.ends_with("its end is awaited"), "{said}");
+    let (outcome, note) = (Outcome::Progress, "partitioning".to_owned());
+    let report = Report { deployment: "web".parse().unwrap(), redeploy: 0, epoch: None, outcome, note };
+    site.state = site.state.after(Verb::Report(report.clone()), Time(3_000)).unwrap();
+    let said = site.boots_disk("web");
+    assert!(said.contains(", last reported at 1970-01-01T00:00:03.000Z: partitioning"), "{said}");
+    let epoch = site.state.install_of(&"web".parse().unwrap()).unwrap().epoch;
+    let reboot = Verb::Reboot { deployment: "web".parse().unwrap(), epoch, at: Time(4_000) };
+    site.state = site.state.after(reboot, Time(4_000)).unwrap();
+    let said = site.boots_disk("web");
+    assert!(
+        ["booted again at 1970-01-01T00:00:04", "adopt web", "raise redeploy", "disk is overwritten"]
+            .iter()
+            .all(|part| said.contains(part)),
+        "{said}"
+    );
+    let report = Report { outcome: Outcome::Completed, ..report };
+    site.state = site.state.after(Verb::Report(report), Time(5_000)).unwrap();
+    assert_eq!((site.boots_disk("web").as_str(), site.state.progress(epoch)), ("installed", None));
+}

@@ -77,6 +77,31 @@ fn a_plan_of_nothing_is_one_line() {
     assert!(unknown.code == 1 && unknown.err.contains("no-such-branch"), "{}", unknown.err);
 }
 
+#[test]
+fn part_of_a_revision_is_compared_with_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plan/many");
+    repository(folder.path(), &case.join("before"), &case.join("after"));
+    let changed = |more: &[&str]| {
+        let ran = plan(folder.path(), &[&["--against", "HEAD", "-o", "json"], more].concat());
+        let json: serde_json::Value =
+            serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{}{}", ran.out, ran.err));
+        let rows = json["changes"].as_array().unwrap().iter().filter(|row| row["kind"] == "deployment");
+        rows.map(|row| row["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = changed(&[]);
+    let one = all.last().unwrap().clone();
+    assert!(all.len() > 2, "{all:?}");
+    assert_eq!(changed(&["--target", &one]), [one.clone()]);
+    assert!(!changed(&["--exclude", &one]).contains(&one));
+    let unknown = plan(folder.path(), &["--against", "HEAD", "--target", "nobody"]);
+    assert!(
+        unknown.code == 1 && unknown.err.contains("no deployment or machine is called nobody"),
+        "{}",
+        unknown.err
+    );
+}
+
 /// Files of a boot belong to the revision, too.
 #[test]
 fn kernels_and_initrds_are_compared() {

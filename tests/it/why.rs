@@ -75,15 +75,15 @@ fn with_neither_the_failure_names_both() {
 }
 
 #[test]
-fn look_alikes_are_others_and_each_once() {
+fn look_alikes_are_of_cards_that_are_in_no_manifest() {
     let folder = inventory();
     let alike = |subject: &str| -> Vec<String> {
         let ran = why(folder.path(), &[&[subject, "-o", "json"], &NOWHERE[..]].concat());
         let found = parsed(&ran)["look_alikes"].as_array().unwrap().clone();
         found.iter().map(|one| one["mac"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(alike("web-1"), ["52:54:00:aa:00:03"], "not its own second card, and not twice");
-    assert_eq!(alike("52:54:00:aa:00:01"), ["52:54:00:aa:00:03"]);
+    // Cards of one rack are numbered in sequence: of those that are written none is a mistake.
+    assert!(alike("web-1").is_empty() && alike("52:54:00:aa:00:01").is_empty());
     let strange = ["52:54:00:aa:00:01", "52:54:00:aa:00:02", "52:54:00:aa:00:03"];
     assert_eq!(alike("52:54:00:aa:00:0b"), strange);
 }

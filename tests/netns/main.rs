@@ -8,6 +8,7 @@ mod callers;
 mod claims;
 mod daemon;
 mod dhcp;
+mod document;
 mod effects;
 mod ends;
 mod flood;

@@ -56,6 +56,7 @@ impl Row for Webhook {
 
 /// The body of a webhook's request, in the form of Standard Webhooks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}Message")]
 pub struct Message<T> {
     /// The stage of an event; `gap` where events were forgotten before they could be sent.
     pub r#type: String,

@@ -14,7 +14,7 @@ use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::desired::{Deployment, Machine};
 use crate::model::similar::similar;
-use crate::model::{ClientArch, Cpu, Firmware, Mac, Name, Time};
+use crate::model::{ClientArch, Cpu, Firmware, Identity, Mac, Name, Time};
 use crate::render::installer::METADATA_FILES;
 use crate::state::loader::{self, Chosen, Rule};
 use crate::state::{Event, Stage, State};
@@ -39,7 +39,8 @@ pub struct Why {
     pub offers: Vec<Offer>,
     /// The timeline of its last boot, oldest first.
     pub boot: Vec<EventRow>,
-    /// Hardware addresses one typing mistake away.
+    /// Hardware addresses one typing mistake away: of a card in no manifest those that manifests have and that were never
+    /// seen, and the other way round.
     pub look_alikes: Vec<LookAlike>,
 }
 
@@ -82,7 +83,10 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)], now: Time) -> 
     let (machine, macs) = match subject.parse::<Mac>() {
         Ok(mac) => (state.machine(mac), vec![mac]),
         Err(_) => {
-            let machine = named(state, subject)?;
+            let machine = match Identity::uuid(subject) {
+                Ok(uuid) => Some(of_uuid(state, &uuid)?),
+                Err(_) => named(state, subject)?,
+            };
             (machine, machine.map(|machine| state.cards(machine)).unwrap_or_default())
         }
     };
@@ -106,7 +110,7 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)], now: Time) -> 
     };
     Ok(Why {
         subject: subject.to_owned(),
-        verdict: verdict(&boot),
+        verdict: verdict(&boot, deployment.map(|deployment| &**deployment)),
         machine: rows.into_iter().find(row),
         deployment: deployment.and_then(|one| deployment::one(state, one.name.as_str())),
         claim: claim.and_then(|name| claim::one(state, &name, now)),
@@ -115,8 +119,14 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)], now: Time) -> 
             None => strangers(state, machine.map(|machine| &**machine)),
         },
         boot: boot.iter().map(|(sequence, event)| event::one(*sequence, event)).collect(),
-        look_alikes: look_alikes(state, &macs, &cards),
+        look_alikes: look_alikes(state, machine.map(|machine| &**machine), &macs),
     })
+}
+
+/// The machine that the manifests know by a UUID.
+fn of_uuid<'a>(state: &'a State, uuid: &Identity) -> Result<&'a std::sync::Arc<Machine>, String> {
+    let found = state.desired().machines.values().find(|machine| machine.ids.contains(uuid));
+    found.ok_or_else(|| format!("no machine of the manifests has the {uuid}"))
 }
 
 /// The machine of a deployment, else the machine of that name.
@@ -292,8 +302,8 @@ fn last_boot<'a>(events: &[&'a (u64, Event)]) -> Vec<&'a (u64, Event)> {
     events[start..].to_vec()
 }
 
-/// How a boot ended.
-fn verdict(boot: &[&(u64, Event)]) -> String {
+/// How a boot ended, of a machine that has this deployment.
+fn verdict(boot: &[&(u64, Event)], deployment: Option<&Deployment>) -> String {
     let Some((_, last)) = boot.last() else {
         return "it was never seen on the network; check the cable, the hardware address and whether the \
                 firmware boots from the network"
@@ -315,31 +325,60 @@ fn verdict(boot: &[&(u64, Event)]) -> String {
         }
         (_, Some(bad)) if std::ptr::eq(bad, last) => format!("it stopped at {}: {}", bad.stage, bad.text),
         (Some(stage), bad) => {
-            let missing = match stage {
-                Stage::Offer => {
-                    "it was offered an address and asked for none: another server may have answered, or the daemon's packets do not reach it"
-                }
-                Stage::Ack => {
-                    "it got its address and fetched nothing: TFTP or HTTP may be blocked, or the firmware did not like the boot file"
-                }
-                Stage::Loader => {
-                    "it fetched its boot program, which asked for no script: it may not fit this firmware (Secure Boot?)"
-                }
-                Stage::Script => "it got its script and fetched no kernel",
-                Stage::Kernel => "it fetched its kernel and no initrd",
-                Stage::Initrd => {
-                    "it fetched kernel and initrd and asked for no answers: does the installer find its network?"
-                }
-                Stage::Answers => "it got its answers and has not reported yet",
-                _ => "it is under way and has not reported its end yet",
-            };
+            let reached = reached_only(boot, stage, deployment);
             match bad {
-                Some(bad) => format!("{missing}; before that at {}: {}", bad.stage, bad.text),
-                None => missing.into(),
+                Some(bad) => format!("{reached}; before that at {}: {}", bad.stage, bad.text),
+                None => reached,
             }
         }
         (None, Some(bad)) => format!("it stopped at {}: {}", bad.stage, bad.text),
         (None, None) => format!("last seen at {}: {}", last.stage, last.text),
+    }
+}
+
+/// What it means that a boot got as far as `stage`, which is not its end, and no further.
+fn reached_only(boot: &[&(u64, Event)], stage: Stage, deployment: Option<&Deployment>) -> String {
+    let text = last_of(boot, stage);
+    let is_offered = ["boot file ", "configuration ", "files by TFTP"].iter().any(|what| text.contains(what));
+    let installs = deployment.is_none_or(Deployment::installs);
+    let has_initrd = deployment.is_none_or(|deployment| !deployment.boot.initrd.is_empty());
+    let runs = "nothing more is expected: what it boots runs from the network and reports nothing";
+    match stage {
+        Stage::Offer | Stage::Ack if !is_offered => {
+            let why = match text.split_once("but no boot file: ") {
+                Some((_, why)) => why.to_owned(),
+                None if deployment.is_none() => "nothing is deployed to it".into(),
+                None => "it did not ask to boot, or another server's answer has that".into(),
+            };
+            format!("it was given no boot file ({why}); last: {text}")
+        }
+        Stage::Offer => format!(
+            "it was offered an address and asked for none: another server may have answered, or the daemon's packets do \
+             not reach it; last: {text}"
+        ),
+        Stage::Ack => format!(
+            "it got its address and fetched nothing: TFTP or HTTP may be blocked, or the firmware did not like the boot \
+             file; last: {text}"
+        ),
+        Stage::Loader => format!(
+            "it fetched its boot program, which asked for no script: it may not fit this firmware (Secure Boot?); last: {text}"
+        ),
+        Stage::Script => format!("it got its script and fetched no kernel; last: {text}"),
+        Stage::Kernel if has_initrd => format!("it fetched its kernel and no initrd; last: {text}"),
+        Stage::Kernel | Stage::Initrd if !installs => {
+            format!("it fetched all that it boots; {runs}; last: {text}")
+        }
+        Stage::Kernel | Stage::Initrd if deployment.is_some_and(|deployment| !deployment.has_answers()) => {
+            format!(
+                "it fetched all that it boots, and has not reported its end yet: its installer fetches no answers from here; \
+             last: {text}"
+            )
+        }
+        Stage::Kernel | Stage::Initrd => format!(
+            "it fetched kernel and initrd and asked for no answers: does the installer find its network? last: {text}"
+        ),
+        Stage::Answers => format!("it got its answers and has not reported yet; last: {text}"),
+        _ => format!("it is under way and has not reported its end yet; last: {text}"),
     }
 }
 
@@ -351,19 +390,29 @@ fn last_of(boot: &[&(u64, Event)], stage: Stage) -> String {
         .unwrap_or_default()
 }
 
-/// The cards that are one typing mistake away from one of `macs`, and no cards of the same machine.
-fn look_alikes(state: &State, macs: &[Mac], own: &[Mac]) -> Vec<LookAlike> {
-    let alike = |other: &Mac| !own.contains(other) && macs.iter().any(|mac| mac.is_slip_of(*other));
-    let known = state.desired().macs.iter().filter(|(other, _)| alike(other));
-    let mut found: Vec<LookAlike> = known
-        .map(|(other, machine)| LookAlike {
-            mac: other.to_string(),
-            machine: Some(machine.to_string()),
-            origin: state.desired().machines.get(machine).map(|machine| machine.origin.to_string()),
-        })
-        .collect();
-    let seen = state.seen().keys().filter(|other| alike(other) && state.machine(**other).is_none());
-    found.extend(seen.map(|other| LookAlike { mac: other.to_string(), machine: None, origin: None }));
+/// Where a hardware address may be written wrongly: a card in no manifest that is one mistake away from one that was never
+/// seen, or the other way round. Cards are often numbered in sequence; two that were both seen, or are both written, are
+/// no mistake.
+fn look_alikes(state: &State, machine: Option<&Machine>, macs: &[Mac]) -> Vec<LookAlike> {
+    let alike = |other: &Mac| macs.iter().any(|mac| mac.is_slip_of(*other));
+    let is_seen = |card: &Mac| state.seen().contains_key(card);
+    let mut found: Vec<LookAlike> = match machine {
+        None => {
+            let known = state.desired().macs.iter().filter(|(other, _)| alike(other) && !is_seen(other));
+            let row = |(other, machine): (&Mac, &Name)| LookAlike {
+                mac: other.to_string(),
+                machine: Some(machine.to_string()),
+                origin: state.desired().machines.get(machine).map(|machine| machine.origin.to_string()),
+            };
+            known.map(row).collect()
+        }
+        Some(_) if macs.iter().any(is_seen) => Vec::new(),
+        Some(_) => {
+            let strangers =
+                state.seen().keys().filter(|other| alike(other) && state.machine(**other).is_none());
+            strangers.map(|other| LookAlike { mac: other.to_string(), machine: None, origin: None }).collect()
+        }
+    };
     found.sort_by(|a, b| a.mac.cmp(&b.mac));
     found.truncate(ALIKE_MAX);
     found
@@ -382,7 +431,7 @@ mod tests {
     fn verdict_of(events: &[(u64, Event)]) -> (Vec<u64>, String) {
         let own: Vec<&(u64, Event)> = events.iter().collect();
         let boot = last_boot(&own);
-        (boot.iter().map(|(number, _)| *number).collect(), verdict(&boot))
+        (boot.iter().map(|(number, _)| *number).collect(), verdict(&boot, None))
     }
 
     #[test]
@@ -404,9 +453,22 @@ mod tests {
         ];
         let (boot, verdict) = verdict_of(&events);
         assert_eq!(boot, [900, 901, 902, 903, 904, 905, 906, 907, 920, 921]);
-        assert_eq!(verdict, "it fetched its kernel and no initrd");
+        assert_eq!(verdict, "it fetched its kernel and no initrd; last: kernel");
         assert_eq!(verdict_of(&events[..3]).1, "it was sent to its own disk: local-boot");
-        assert!(verdict_of(&events[..5]).1.starts_with("it was offered an address and asked for none"));
+        assert_eq!(
+            verdict_of(&events[..5]).1,
+            "it was given no boot file (nothing is deployed to it); last: offer"
+        );
+        let offered = |text: &str| {
+            let (number, offer) = event(1, Stage::Offer, true, None);
+            verdict_of(&[(number, Event { text: text.into(), ..offer })]).1
+        };
+        assert!(
+            offered("offered 10.0.0.9, boot file x by TFTP")
+                .starts_with("it was offered an address and asked for none")
+        );
+        let missing = offered("offered 10.0.0.9, but no boot file: no ipxe.efi");
+        assert!(missing.starts_with("it was given no boot file (no ipxe.efi)"), "{missing}");
         assert!(verdict_of(&[]).1.starts_with("it was never seen"));
     }
 

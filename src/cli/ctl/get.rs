@@ -219,7 +219,10 @@ fn plans(arguments: &Arguments, remote: &Remote) -> Exit {
             return Exit::Failed;
         }
         holds.iter().for_each(|hold| crate::cli::exit::say(remote::hold_text(hold)));
-        crate::cli::exit::say(format!("voldemortctl approve {id}, or voldemortctl reject {id}"));
+        let flags: String = holds.iter().filter_map(|hold| Some(format!(" {}", hold.flag()?))).collect();
+        crate::cli::exit::say(format!(
+            "voldemortctl approve {id}{flags}, or voldemortctl reject {id} --reason WHY"
+        ));
     }
     Exit::Done
 }

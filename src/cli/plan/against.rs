@@ -12,7 +12,8 @@ use crate::inventory::preview::preview;
 use crate::inventory::{Depth, Loaded, load};
 use crate::manifest::Environment;
 use crate::media::Shelf;
-use crate::model::Time;
+use crate::model::{Selection, Time};
+use crate::plan::partial::compose;
 use crate::plan::{Consent, hold, schema::Report};
 use crate::secret;
 use crate::source::git::revision;
@@ -22,7 +23,12 @@ use crate::walk;
 
 /// The plan from `against` (a revision, or `empty`) to the inventory in the directory `root`. Every machine
 /// of the former counts as installed, because its real state is unknown here.
-pub(super) fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Report, String> {
+pub(super) fn plan(
+    root: &Path,
+    against: &str,
+    environment: Option<&str>,
+    selection: &Selection,
+) -> Result<Report, String> {
     let fail = |error: crate::source::SourceError| error.to_string();
     let present = directory::read(root).map_err(fail)?;
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.to_path_buf());
@@ -38,10 +44,14 @@ pub(super) fn plan(root: &Path, against: &str, environment: Option<&str>) -> Res
         }
     };
     let state = state(&before, &after);
-    let plan = preview(&after.desired, &state, &changed_secrets(&before, &after), Time(0));
+    let desired = match selection.is_all() {
+        true => after.desired.clone(),
+        false => Arc::new(compose(&before.desired, &after.desired, selection)?),
+    };
+    let plan = preview(&desired, &state, &changed_secrets(&before, &after), Time(0));
     let holds = match plan.from.is_empty() {
         true => Vec::new(),
-        false => hold(&plan, &after.desired, &state, &Consent::default()),
+        false => hold(&plan, &desired, &state, &Consent::default()),
     };
     Ok(Report { plan, holds })
 }

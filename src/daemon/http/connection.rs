@@ -117,6 +117,7 @@ impl<O: RequestHandler> Connection<O> {
             Ok(body) => body,
             Err(error) => {
                 warn!(client = %self.asker.address, path = request.path, %error, "HTTP: a file is not served");
+                transfer.failed = Some(error.to_string());
                 let reply = reply::problem(Status::Unavailable, &error.to_string(), context);
                 self.write(&reply).await?;
                 return Ok(reply.keep_alive);

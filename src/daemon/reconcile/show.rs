@@ -57,6 +57,13 @@ impl Reconciler {
                 SourceCondition::Ready,
                 "applied in part: the rest is as before until everything is applied".into(),
             ),
+            None if *served != *revision && !served.is_empty() => (
+                SourceCondition::Ready,
+                format!(
+                    "{served} was applied by hand and is served in place of {revision}: the next revision of the source undoes \
+                     it; commit what it changes"
+                ),
+            ),
             None => (SourceCondition::Ready, String::new()),
         };
         self.change(name, |status| {

@@ -214,8 +214,7 @@ fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Rec
     media.push(config.state.directory.join("media"));
     let programs = Programs { named: config.firmware.agents.clone() };
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests"))).making_agents(programs);
-    let subnets = config.networks().filter_map(|network| network.subnet.as_ref());
-    let fallback = subnets.enumerate().map(|(at, subnet)| Arc::new(fallback(at, subnet))).collect();
+    let fallback = fallback_networks(config);
     let identity = config.secrets.identity.clone();
     let followed = |source: &config::Source| {
         let location = location(config, source);
@@ -259,7 +258,13 @@ fn watches(config: &Config, follower: &Follower, keeper: &Keeper) -> Vec<Arc<Wat
     std::iter::zip(config.networks(), follower.networks()).map(watch).collect()
 }
 
-/// A network of the settings file, for inventories that declare none.
+/// The networks of the settings file, for inventories that declare none.
+pub fn fallback_networks(config: &Config) -> Vec<Arc<Subnet>> {
+    let subnets = config.networks().filter_map(|network| network.subnet.as_ref());
+    subnets.enumerate().map(|(at, subnet)| Arc::new(fallback(at, subnet))).collect()
+}
+
+/// One of them.
 fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
     let name = if at == 0 { "network".to_owned() } else { format!("network-{}", at + 1) };
     let name: Name = name.parse().expect("this is a name");

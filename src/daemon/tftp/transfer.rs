@@ -69,6 +69,7 @@ impl<O: RequestHandler> Transferring<O> {
             Ok(body) => body,
             Err(error) => {
                 warn!(peer = %self.wire.peer(), %error, "TFTP: a file is not served");
+                transfer.failed = Some(error.to_string());
                 return Err(Refused(ErrorCode::Undefined, error.to_string()));
             }
         };

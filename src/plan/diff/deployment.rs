@@ -183,7 +183,12 @@ fn changed(
     }
     let moved = state.assignments().get(&former.name) != next.assignments().get(&now.name);
     let (impact, reason) = match next.due(now) {
-        Duty::Install { .. } => outlook(next, disks, now),
+        Duty::Install { .. } => match outlook(next, disks, now) {
+            (Impact::Wipe, reason) if was_agreed(state, next, disks, former, now) => {
+                (Impact::NextBoot, format!("as agreed before: {reason}"))
+            }
+            found => found,
+        },
         _ if moved => {
             (Impact::Release, "another machine takes over; the former one boots its own disk".into())
         }
@@ -196,6 +201,17 @@ fn changed(
         None => (impact, reason),
     };
     Some(row(state, next, now, Action::Update, impact, &reason, details))
+}
+
+/// Whether the same disk was to be overwritten already, with nothing to be agreed to anew.
+fn was_agreed(state: &State, next: &State, disks: &Disks, former: &Deployment, now: &Deployment) -> bool {
+    let machine = next.assignments().get(&now.name);
+    let on_disk = |disks: &Disks| machine.and_then(|machine| disks.get(machine).cloned());
+    matches!(state.due(former), Duty::Install { .. })
+        && former.redeploy == now.redeploy
+        && state.assignments().get(&former.name) == machine
+        && on_disk(&state.disks()) == on_disk(disks)
+        && former.values.get("disk") == now.values.get("disk")
 }
 
 /// Whether a deployment stays as it is: the digest covers all but its place and subnet. Most deployments of

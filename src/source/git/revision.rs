@@ -2,11 +2,20 @@
 
 use std::path::Path;
 
-use git2::Repository;
+use git2::{Oid, Repository};
 
 use super::Fetched;
 use super::mirror::Mirror;
 use crate::source::{Snapshot, SourceError};
+
+/// Whether what is checked out where `directory` lies is neither this commit nor comes after it; `None` where it lies in no
+/// repository.
+pub fn lacks(directory: &Path, commit: &str) -> Option<bool> {
+    let repository = Repository::discover(directory).ok()?;
+    let head = repository.head().ok()?.peel_to_commit().ok()?.id();
+    let wanted = Oid::from_str(commit).ok()?;
+    Some(head != wanted && !repository.graph_descendant_of(head, wanted).unwrap_or(false))
+}
 
 /// The files of `directory` at `revision` (a branch, a tag, `HEAD~1`, a commit). Files that are
 /// not kept in memory are copied to `copies`.

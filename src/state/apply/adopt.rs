@@ -282,6 +282,7 @@ impl State {
         self.derived.clashes = former.derived.clashes.clone();
         self.lasting.trust = former.lasting.trust.clone();
         self.observed.seen = former.observed.seen.clone();
+        self.observed.progress = former.observed.progress.clone();
         self.observed.loops = former.observed.loops.clone();
         self.observed.loops.follow(&former.desired, &desired);
         self.lasting.leases = former.lasting.leases.clone();

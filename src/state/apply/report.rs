@@ -1,7 +1,7 @@
 //! What the installer says of an installation, and what a machine says of it by booting again.
 
 use super::super::command::Outcome;
-use super::super::{Event, Install, InstallStage, Outcome as Said, Report, Stage, State};
+use super::super::{Event, Install, InstallStage, Outcome as Said, Progress, Report, Stage, State};
 use super::{Applied, Stale, observe, permit};
 use crate::model::{Name, Time};
 
@@ -14,6 +14,7 @@ pub(super) fn apply(state: &mut State, report: &Report, now: Time, out: &mut App
     if report.outcome != Said::Progress {
         permit::use_disks(state, &report.deployment, now, out);
     }
+    state.note_progress(report, now);
     let stage = match report.outcome {
         Said::Progress => Stage::Progress,
         Said::Completed => Stage::Completed,
@@ -45,7 +46,22 @@ pub(super) fn reboot(
     Outcome::Done
 }
 
+/// Installations whose progress is remembered at most.
+const PROGRESS_MAX: usize = 1 << 16;
+
 impl State {
+    /// Remembers what the installer said last, until its installation has ended.
+    fn note_progress(&mut self, report: &Report, now: Time) {
+        let install = self.install_of(&report.deployment);
+        let Some(epoch) = install.map(|install| install.epoch) else { return };
+        let is_its = report.epoch.is_none_or(|own| own == epoch);
+        if report.outcome != Said::Progress {
+            self.observed.progress.remove(&epoch);
+        } else if is_its && self.observed.progress.len() < PROGRESS_MAX {
+            self.observed.progress.insert(epoch, Progress { at: now, note: report.note.as_str().into() });
+        }
+    }
+
     /// Records what the installer said. Completion ends the permission whatever was recorded
     /// before; saying it twice is harmless.
     fn take_report(&mut self, report: &Report, now: Time) -> Result<(), Stale> {
