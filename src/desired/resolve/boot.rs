@@ -328,3 +328,98 @@ fn elsewhere(path: &str, tree: &Index) -> String {
         false => format!("similar files in this image: {}", listed(alike)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::desired::{self, Options};
+    use crate::manifest::parse;
+    use crate::media::Library;
+    use crate::model::content::FileId;
+
+    /// Every file is there, and what is made of them is this.
+    struct Made(Result<Option<Entry>, MediaError>);
+
+    fn entry(path: &str) -> Entry {
+        let extent = crate::model::Extent { offset: 0, length: 5 };
+        Entry { path: Path::new(path).into(), id: FileId::default(), extents: [extent].into() }
+    }
+
+    impl Library for Made {
+        fn image(&self, file: &str, _: Option<&str>) -> Result<Arc<Index>, MediaError> {
+            let files = ["linux", "pool/modules.udeb"].map(|path| (path.into(), entry(file)));
+            Ok(Arc::new(Index { files: files.into(), ..Index::default() }))
+        }
+
+        fn file(&self, path: &str) -> Result<Entry, MediaError> {
+            Ok(entry(path))
+        }
+
+        fn agent(&self, parts: &Parts, _: bool) -> Result<Option<Entry>, MediaError> {
+            let names: Vec<&str> = parts.modules.iter().map(|(name, _)| &**name).collect();
+            assert_eq!((&*parts.kernel.0, parts.cpu), ("linux", Cpu::Aarch64));
+            assert!(names == ["a.deb", "b.deb"] || names == ["pool/modules.udeb"], "{names:?}");
+            self.0.clone()
+        }
+    }
+
+    const LOOSE: &str =
+        "[boot.a]\nkernel = \"linux\"\narch = \"aarch64\"\nmodules = [\"a.deb\", \"b.deb\"]\n";
+
+    /// The agent's file, and each problem with the text that it is about.
+    fn resolved(
+        text: &str,
+        made: Result<Option<Entry>, MediaError>,
+    ) -> (Option<File>, Vec<(String, String)>) {
+        let files: BTreeMap<Arc<str>, Bytes> =
+            [("a.toml".into(), Bytes::copy_from_slice(text.as_bytes()))].into();
+        let (documents, problems) = parse(&files);
+        assert!(problems.is_empty(), "{problems:?}");
+        let options = Options { media: Media::Required, fallback: Vec::new() };
+        let (desired, problems) = desired::resolve(&documents, &Made(made), &options);
+        let agent = desired.boots.values().next().and_then(|boot| boot.agent.clone());
+        let about = |problem: &Problem| documents.sources.text_at(problem.mark()).to_owned();
+        (agent, problems.iter().map(|problem| (problem.message.clone(), about(problem))).collect())
+    }
+
+    #[test]
+    fn the_agents_initrd_is_a_file_of_its_boot() {
+        for text in [
+            LOOSE,
+            "[boot.a]\niso = { file = \"a.iso\" }\nkernel = \"linux\"\narch = \"aarch64\"\nmodules = \"pool/modules.udeb\"\n",
+        ] {
+            let (agent, problems) = resolved(text, Ok(Some(entry("/proc/self/fd/9"))));
+            assert_eq!(
+                agent,
+                Some(File { path: AGENT_INITRD.into(), entry: Some(entry("/proc/self/fd/9")) })
+            );
+            assert_eq!(problems, []);
+        }
+        let (agent, _) = resolved("[boot.a]\nkernel = \"linux\"\n", Ok(None));
+        assert_eq!(agent, None);
+    }
+
+    #[test]
+    fn what_keeps_it_from_being_made_is_told_at_the_package() {
+        let path = PathBuf::from("b.deb");
+        let other =
+            MediaError::OtherKernel { path, kernel: "linux is 6.1.0-50".into(), modules: "6.1.0-57".into() };
+        let (agent, problems) = resolved(LOOSE, Err(other));
+        assert_eq!(agent, Some(File { path: AGENT_INITRD.into(), entry: None }));
+        let message = "`b.deb` is for another kernel than that of its boot".to_owned();
+        assert_eq!(problems, [(message, "\"b.deb\"".to_owned())]);
+        let bad = |path: &str| MediaError::BadPackage { path: path.into(), why: "it is damaged".into() };
+        for (path, about) in [("b.deb", "\"b.deb\""), ("linux", "\"linux\""), ("elsewhere", "\"a.deb\"")] {
+            let (_, problems) = resolved(LOOSE, Err(bad(path)));
+            assert_eq!(problems, [(format!("`{path}` can't be used"), about.to_owned())]);
+        }
+        let agent = MediaError::NoAgent { path: "/proc/self/exe".into(), why: "it is not static".into() };
+        let (_, problems) = resolved(LOOSE, Err(agent));
+        assert_eq!(problems, [("the agent of this boot can't be made".to_owned(), "\"a.deb\"".to_owned())]);
+    }
+}

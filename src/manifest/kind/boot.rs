@@ -17,8 +17,8 @@ table! {
         initrd: Vec<Marked<Arc<str>>> = may "initrd": Several(&Text(Form::Path)),
             "Paths like `kernel`, loaded in this order.";
         modules: Vec<Marked<Arc<str>>> = may "modules": Several(&Text(Form::Path)),
-            "Packages (.deb, .udeb, .rpm) with the modules of `kernel`, named like it: with them the boot can be \
-             that of the agent.";
+            "Packages (.deb, .udeb, .rpm) with the modules of `kernel`, or its initrd, named like it: with them the \
+             boot can be that of the agent.";
         cmdline: Vec<Marked<Arc<str>>> = may "cmdline": List(&Text(Form::Any)),
             "Words of the kernel command line; each may use variables.";
         arch: Option<Marked<Cpu>> = may "arch": Text(Form::Choice(Cpu::NAMES)),

@@ -84,11 +84,15 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Calls `files` with every regular file.
+/// Calls `files` with every regular file; whether more are wanted.
 ///
 /// # Errors
 /// What is damaged, or ends without its trailer.
-pub(super) fn read(archive: &mut dyn Read, limits: &mut Limits, files: &mut Files<'_>) -> Result<(), String> {
+pub(super) fn read(
+    archive: &mut dyn Read,
+    limits: &mut Limits,
+    files: &mut Files<'_>,
+) -> Result<bool, String> {
     loop {
         let header = limits.exactly(archive, HEADER, HEADER)?;
         if header[..5] != MAGIC[..5] || !matches!(header[5], b'1' | b'2') {
@@ -104,19 +108,24 @@ pub(super) fn read(archive: &mut dyn Read, limits: &mut Limits, files: &mut File
         limits.skip(archive, padding(HEADER + named))?;
         let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
         if name == TRAILER {
-            return Ok(());
+            return Ok(true);
         }
         limits.entry()?;
         let mut left = size;
         if mode & 0o170_000 == u64::from(REGULAR) {
             let mut body = archive.take(size);
             if !files(&name, size, &mut body, limits)? {
-                return Ok(());
+                return Ok(false);
             }
             left = body.limit();
         }
         limits.skip(archive, left + padding(size))?;
     }
+}
+
+/// Whether bytes that begin like this are an archive that [`read`] reads.
+pub(super) fn is_archive(head: &[u8]) -> bool {
+    head.starts_with(MAGIC) || head.starts_with(b"070702")
 }
 
 /// To a multiple of four.

@@ -1,9 +1,9 @@
-//! The files of a package of modules: Debian's (`.deb`, `.udeb`) or RPM.
+//! The files of a package of modules: Debian's (`.deb`, `.udeb`), RPM, or the initrd of a distribution.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
 use super::stretch::Stretch;
-use super::unpack::unpacked;
+use super::unpack::{is_packed, unpacked};
 use super::{cpio, tar};
 use crate::media::{Entry, MediaError};
 
@@ -92,11 +92,15 @@ pub(super) fn read(name: &str, package: &Entry, files: &mut Files<'_>) -> Result
     match head {
         _ if head == *AR => deb(&mut bytes, package.len() - 8, &mut limits, files).map_err(fail),
         [0xed, 0xab, 0xee, 0xdb, ..] => rpm(&mut bytes, &mut limits, files).map_err(fail),
+        _ if cpio::is_archive(&head) || is_packed(&head) => {
+            let whole = BufReader::new(io::Cursor::new(head).chain(bytes));
+            initrd(Box::new(whole), true, &mut limits, files).map_err(fail)
+        }
         _ => Err(fail(NO_PACKAGE.into())),
     }
 }
 
-const NO_PACKAGE: &str = "it is no package with modules: a .deb, .udeb or .rpm is expected";
+const NO_PACKAGE: &str = "it is no package with modules: a .deb, .udeb or .rpm is expected, or an initrd";
 /// deb(5), ar(5).
 const AR: &[u8; 8] = b"!<arch>\n";
 
@@ -140,7 +144,48 @@ fn rpm(bytes: &mut dyn Read, limits: &mut Limits, files: &mut Files<'_>) -> Resu
     limits.skip(bytes, signature.next_multiple_of(8) - signature)?;
     rpm_header(bytes, limits)?;
     let mut data = unpacked(bytes).map_err(|error| damaged(&error))?;
-    cpio::read(&mut data, limits, files)
+    cpio::read(&mut data, limits, files).map(drop)
+}
+
+/// An initrd: archives one after the other with zeros in between, of which all but the last are plain (that with
+/// microcode is one); in what is packed there may be several again.
+fn initrd<'a>(
+    mut bytes: Box<dyn Read + 'a>,
+    may_be_packed: bool,
+    limits: &mut Limits,
+    files: &mut Files<'_>,
+) -> Result<(), String> {
+    const MOST: usize = 16;
+    for _ in 0..MOST {
+        let Some(first) = after_zeros(&mut bytes).map_err(|error| damaged(&error))? else { return Ok(()) };
+        let mut head = vec![first];
+        bytes.by_ref().take(5).read_to_end(&mut head).map_err(|error| damaged(&error))?;
+        let (is_archive, is_packed) = (cpio::is_archive(&head), is_packed(&head));
+        let mut whole: Box<dyn Read + 'a> = Box::new(io::Cursor::new(head).chain(bytes));
+        if is_archive {
+            if !cpio::read(&mut whole, limits, files)? {
+                return Ok(());
+            }
+            bytes = whole;
+        } else if is_packed && may_be_packed {
+            let plain = unpacked(whole).map_err(|error| damaged(&error))?;
+            return initrd(Box::new(BufReader::new(plain)), false, limits, files);
+        } else {
+            return Err("an archive in it is packed in a way that is not known: gzip, xz and zstd are".into());
+        }
+    }
+    Err(format!("it has more than {MOST} archives"))
+}
+
+/// The first byte that is not zero.
+fn after_zeros(bytes: &mut dyn Read) -> io::Result<Option<u8>> {
+    for byte in bytes.bytes() {
+        match byte? {
+            0 => {}
+            byte => return Ok(Some(byte)),
+        }
+    }
+    Ok(None)
 }
 
 /// Passes over a header and returns the length of its store of data.

@@ -209,6 +209,31 @@ fn an_initrd_holds_the_program_the_modules_and_their_index() {
 }
 
 #[test]
+fn the_modules_of_another_initrd_do_too() {
+    let house = House::new();
+    let cpio = |name: &str, bytes: &[u8]| {
+        let mut archive = cpio::Writer::new(Vec::new());
+        archive.file(name, 0o644, bytes).unwrap();
+        archive.end().unwrap()
+    };
+    let e1000 = module(X86, &["name=e1000", VERMAGIC]);
+    let own = cpio("lib/modules/6.1.0-50-amd64/kernel/drivers/net/ethernet/intel/e1000/e1000.ko", &e1000);
+    let microcode = cpio("kernel/x86/microcode/AuthenticAMD.bin", b"microcode");
+    let zeros = [0; 512];
+    let more = cpio("etc/x", b"x");
+    house.write("early.img", &[&microcode[..], &zeros, &gzip(&[&more[..], &zeros, &own].concat())].concat());
+    let stock = Stock::default();
+    let made = house.made(&stock, &["early.img"]).unwrap();
+    assert!(unpacked(&made).iter().any(|(_, bytes)| *bytes == e1000));
+    house.write("lz4.img", &[&microcode[..], &[0x02, 0x21, 0x4c, 0x18, 0, 0]].concat());
+    assert!(house.refused(&["lz4.img"]).ends_with("gzip, xz and zstd are"));
+    house.write("none.img", &gzip(&more));
+    assert!(house.refused(&["none.img"]).ends_with("it holds no modules of a kernel"));
+    house.write("many.img", &more.repeat(17));
+    assert!(house.refused(&["many.img"]).ends_with("more than 16 archives"));
+}
+
+#[test]
 fn what_does_not_fit_together_is_named() {
     let house = House::new();
     let at = |name: &str| format!("./lib/modules/x/kernel/drivers/md/{name}.ko");
@@ -233,7 +258,7 @@ fn what_does_not_fit_together_is_named() {
         ("none.deb", "it holds no modules of a kernel"),
         ("odd.deb", "its module x/kernel/drivers/md/md_mod.ko can't be used: it is no ELF file of 64 bits"),
         ("out.deb", "a path in it leads elsewhere: ./lib/modules/../../etc/x.ko"),
-        ("no.txt", "it is no package with modules: a .deb, .udeb or .rpm is expected"),
+        ("no.txt", "it is no package with modules: a .deb, .udeb or .rpm is expected, or an initrd"),
     ];
     for (name, why) in expected {
         let found = house.refused(&["fine.deb", name]);

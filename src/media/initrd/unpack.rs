@@ -29,6 +29,11 @@ pub(super) fn unpacked<'a>(packed: impl Read + 'a) -> io::Result<Box<dyn Read + 
     })
 }
 
+/// Whether bytes that begin like this are packed.
+pub(super) fn is_packed(head: &[u8]) -> bool {
+    !matches!(Kind::of(head), Kind::Plain)
+}
+
 enum Kind {
     Gzip,
     Xz,
