@@ -30,7 +30,7 @@ use std::ops::ControlFlow;
 use device::{Bench, Seen};
 
 use super::facts::{self, Calls, Root};
-use crate::api::agent::{DiskFacts, DiskProgress, OrderResult, OrderedDisk};
+use crate::api::agent::{DiskCertificate, DiskFacts, DiskProgress, OrderResult, OrderedDisk};
 use crate::model::WipeLevel;
 
 /// Hears how far each disk is, and says whether to go on: the order may have been withdrawn. It is called at least
@@ -41,6 +41,28 @@ pub type Hears<'a> = &'a mut dyn FnMut(Vec<DiskProgress>) -> ControlFlow<()>;
 /// twice, is in use or can't be written. `Done` or `Failed`, each with its certificate.
 pub fn wipe(level: WipeLevel, disks: &[OrderedDisk], hears: Hears<'_>) -> OrderResult {
     wipe_at(&rim::Machine::new(disks_here), level, disks, hears)
+}
+
+/// What was done to each disk, a line for each: it goes to the machine's console, and with that to its timeline.
+pub fn summary(result: &OrderResult) -> Vec<String> {
+    let certificate = match result {
+        OrderResult::Done { certificate } | OrderResult::Failed { certificate, .. } => certificate.as_ref(),
+        _ => None,
+    };
+    certificate.into_iter().flat_map(|certificate| &certificate.disks).map(line).collect()
+}
+
+fn line(disk: &DiskCertificate) -> String {
+    let methods: Vec<String> =
+        disk.methods.iter().map(|one| format!("{} {}", one.method, one.status)).collect();
+    let read_back = disk.samples.as_ref().map_or_else(String::new, |samples| {
+        let (many, length, seed) = (samples.offsets.len(), samples.length, samples.seed);
+        format!(", read back at {many} places of {length} bytes (seed {seed})")
+    });
+    let serial = disk.serial.as_deref().unwrap_or("none");
+    let (id, reached, asked) = (&disk.id, disk.reached.as_str(), disk.asked.as_str());
+    let methods = methods.join("; ");
+    format!("wiped {id} (serial {serial}): {reached}, asked was {asked}; {methods}{read_back}")
 }
 
 /// Reads back what was wiped: the places where systems leave signatures hold only zeros. `Done`, `NotBlank` or `Failed`.

@@ -175,6 +175,7 @@ impl Machine for Real {
                 Task::Verify { disks } => wipe::verify(&disks, &mut hears),
                 _ => failed("it is no order about disks".into()),
             };
+            wipe::summary(&result).iter().for_each(|line| say(line));
             let _ = sender.send(News::Ended(result));
         };
         // Where there is no thread, the receiver's end says so.

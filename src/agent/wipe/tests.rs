@@ -45,13 +45,17 @@ fn why(result: OrderResult) -> String {
 #[test]
 fn each_level_does_what_it_says() {
     let room = Room::of([Fake::new("a"), Fake::new("b")]);
-    let (quick, tried) = one(wiped(&room, WipeLevel::Quick, &["a"]));
+    let result = wiped(&room, WipeLevel::Quick, &["a"]);
+    let said = "wiped serial:a (serial a): quick, asked was quick; signatures ok; discard ok";
+    assert_eq!(summary(&result), [said]);
+    let (quick, tried) = one(result);
     assert_eq!(quick.reached.as_str(), "quick");
     assert_eq!(tried, ["signatures: ok", "discard: ok"]);
     assert_eq!(quick.samples, None);
     let (clear, tried) = one(wiped(&room, WipeLevel::Clear, &["b"]));
     assert_eq!((clear.reached.as_str(), &tried[..]), ("clear", &["zeroout: ok".to_owned()][..]));
     assert_eq!(room.disk("b", |disk| disk.traces()), 0);
+    assert!(line(&clear).contains("; zeroout ok, read back at 258 places of 65536 bytes (seed "));
     let samples = clear.samples.unwrap();
     assert_eq!((samples.offsets[0], samples.offsets.len(), samples.length), (0, 258, 65536));
     assert_eq!(clear.serial.as_deref(), Some("b"));
