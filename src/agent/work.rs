@@ -154,7 +154,7 @@ impl<W: Wire, M: Machine> Work<W, M> {
             Ok(welcome) => {
                 self.reached();
                 if !self.greeted {
-                    self.machine.say(&format!("this machine is {}. {}", welcome.machine, welcome.message));
+                    self.machine.say(&format!("this machine is {}: {}", welcome.machine, welcome.message));
                 }
                 (self.greeted, self.ever_greeted, self.unknown) = (true, true, 0);
                 Ok(())

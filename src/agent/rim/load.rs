@@ -14,8 +14,6 @@ use crate::agent::command_line::{blacklist, module_parameters};
 use crate::agent::modules::{Index, Module, index};
 
 const FOLDER: &str = "/lib/modules";
-/// Wanted by no device, yet needed for facts: the way to the management controller.
-const ALWAYS: [&str; 2] = ["ipmi_devintf", "ipmi_si"];
 /// Longest time that [`settled`] is waited for: a driver that hangs must not keep the machine from saying hello.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -31,9 +29,6 @@ pub(crate) fn watch() {
     let mut loader = Loader::new();
     if loader.index.is_empty() {
         say(&format!("{} names no modules: only the drivers inside this kernel are there", index::PLACE));
-    }
-    for name in ALWAYS {
-        loader.load(name);
     }
     let since = Instant::now();
     let mut pause = Duration::from_millis(100);
@@ -63,7 +58,7 @@ struct Loader {
 
 impl Loader {
     fn new() -> Loader {
-        let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        let command_line = super::start::command_line();
         Loader {
             index: read_index(),
             blacklist: blacklist(&command_line),

@@ -19,6 +19,7 @@ use crate::agent::session::Session;
 use crate::agent::wipe;
 use crate::agent::work::{End, Machine, News, Work};
 use crate::api::agent::{CommandLine, DiskProgress, Facts, LINES_MAX, Log, OrderResult, Task};
+use crate::model::Mac;
 use crate::thread;
 
 /// What is looked at on each end of a disk, in bytes.
@@ -53,11 +54,10 @@ pub(super) fn work(command_line: &CommandLine, network: &'static Network) -> End
     settle();
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let session = Session::new(server, command_line.clone(), boot_id.trim().to_owned());
-    let boot_card = command_line.card.map(|card| card.to_string());
     let machine = Real {
         began: Instant::now(),
         network,
-        boot_card,
+        boot_card: command_line.card,
         blank: Arc::default(),
         taken: (0, 0),
         stop: Arc::default(),
@@ -91,7 +91,7 @@ fn settle() {
 struct Real {
     began: Instant,
     network: &'static Network,
-    boot_card: Option<String>,
+    boot_card: Option<Mac>,
     /// What was found on each disk, by name and size in sectors.
     blank: Arc<Mutex<BTreeMap<(String, u64), bool>>>,
     /// Lines and dropped ones of the last log.
@@ -114,12 +114,11 @@ impl Machine for Real {
     }
 
     fn card(&self) -> String {
-        let there =
-            |card: &&String| cards::cards(Path::new("/sys")).iter().any(|one| one.mac.to_string() == **card);
-        match self.boot_card.as_ref().filter(there) {
-            Some(card) => card.clone(),
-            None => self.network.card().map(|card| card.to_string()).unwrap_or_default(),
-        }
+        let cards = cards::cards(Path::new("/sys"));
+        let boot = self.boot_card.filter(|card| cards.iter().any(|one| one.mac == *card));
+        // Over IPv6 alone there is none that is in use: one with a link is.
+        let linked = || cards.iter().find(|card| card.carrier == Some(true)).map(|card| card.mac);
+        boot.or_else(|| self.network.card()).or_else(linked).map(|card| card.to_string()).unwrap_or_default()
     }
 
     fn facts(&mut self, again: bool) -> Facts {

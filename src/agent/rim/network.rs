@@ -1,6 +1,6 @@
 //! Keeps the machine on the network: every card on, an address for each, one of them in use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -78,8 +78,9 @@ pub(crate) fn watch(network: &Network, boot_card: Option<Mac>) {
     let since = Instant::now();
     let mut stations: BTreeMap<Mac, Station> = BTreeMap::new();
     let mut said_none = false;
+    let mut failed = BTreeSet::new();
     loop {
-        look(&mut stations, since.elapsed());
+        look(&mut stations, &mut failed, since.elapsed());
         if stations.is_empty() && !said_none && since.elapsed() > NO_CARD {
             say("there is no network card that this kernel has a driver for (modules of the agent's boot)");
             said_none = true;
@@ -92,12 +93,17 @@ pub(crate) fn watch(network: &Network, boot_card: Option<Mac>) {
     }
 }
 
-/// Switches new cards on, and forgets those that are gone.
-fn look(stations: &mut BTreeMap<Mac, Station>, now: Duration) {
+/// Switches new cards on, and forgets those that are gone. `failed` are cards of which somebody knows that they can't
+/// be switched on.
+fn look(stations: &mut BTreeMap<Mac, Station>, failed: &mut BTreeSet<u32>, now: Duration) {
     let found = cards::cards(Path::new("/sys"));
     stations.retain(|_, station| found.iter().any(|card| card.index == station.card.index));
     for card in found {
         if let Some(station) = stations.get_mut(&card.mac) {
+            // Two cards with one address are one to every server.
+            if station.card.index != card.index {
+                continue;
+            }
             let before = std::mem::replace(&mut station.card, card).carrier;
             let card = &station.card;
             if before != card.carrier {
@@ -116,7 +122,10 @@ fn look(stations: &mut BTreeMap<Mac, Station>, now: Duration) {
                 let client = Client::new(card.mac, dice(), now);
                 stations.insert(card.mac, Station { card, packets, client, bound: None });
             }
-            Err(error) => say(&format!("card {} ({}) can't be switched on: {error}", card.name, card.mac)),
+            Err(error) if failed.insert(card.index) => {
+                say(&format!("card {} ({}) can't be switched on: {error}", card.name, card.mac));
+            }
+            Err(_) => {}
         }
     }
 }

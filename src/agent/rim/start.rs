@@ -35,7 +35,13 @@ pub(crate) fn is_ours() -> bool {
     if !Path::new("/proc/cmdline").exists() {
         mount_at("proc", "/proc");
     }
-    std::fs::read_to_string("/proc/cmdline").is_ok_and(|text| is_for_agent(&text))
+    is_for_agent(&command_line())
+}
+
+/// The kernel's command line; signs of no encoding are replaced.
+pub(super) fn command_line() -> String {
+    let bytes = std::fs::read("/proc/cmdline").unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Never comes back while the kernel lets it restart: the end of process 1 would be a panic of the kernel.
@@ -47,7 +53,7 @@ pub(crate) fn main() -> ExitCode {
         "agent {version}. This machine's disks are left as they are unless the daemon sends a signed order."
     ));
     std::panic::set_hook(Box::new(|fault| say(&format!("a fault in the agent: {fault}"))));
-    let how = match std::fs::read_to_string("/proc/cmdline").unwrap_or_default().parse::<CommandLine>() {
+    let how = match command_line().parse::<CommandLine>() {
         Ok(start) => run(&start),
         Err(fault) => {
             say(&format!("{fault}. This machine restarts in five minutes."));

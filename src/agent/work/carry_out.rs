@@ -117,7 +117,7 @@ impl<W: Wire, M: Machine> Work<W, M> {
         result: OrderResult,
         deadline: Option<Duration>,
     ) -> Result<Standing, End> {
-        let report = report(order, result);
+        let mut report = report(order, result);
         loop {
             match self.session.report(&report) {
                 Ok(()) => {
@@ -130,7 +130,10 @@ impl<W: Wire, M: Machine> Work<W, M> {
                 }
                 Err(Refusal::Unreadable(why)) => {
                     self.complain(&why);
-                    return Ok(Standing::Valid);
+                    // The result has to arrive, and be it without all that is known of it.
+                    if !shorten(&mut report.result) {
+                        return Ok(Standing::Valid);
+                    }
                 }
                 Err(Refusal::Unknown(_)) => {
                     self.greeted = false;
@@ -153,6 +156,22 @@ impl<W: Wire, M: Machine> Work<W, M> {
 
 fn report(order: &Order, result: OrderResult) -> Report {
     Report { order: order.id.clone(), epoch: order.epoch, result }
+}
+
+/// Leaves out of a result what is longest: the places of samples, which follow from their seed, and then the whole
+/// certificate. Whether there was something to leave out.
+fn shorten(result: &mut OrderResult) -> bool {
+    let (OrderResult::Done { certificate } | OrderResult::Failed { certificate, .. }) = result else {
+        return false;
+    };
+    let disks = certificate.iter_mut().flat_map(|certificate| &mut certificate.disks);
+    let samples = disks.filter_map(|disk| disk.samples.as_mut());
+    let mut shorter = false;
+    for samples in samples.filter(|samples| !samples.offsets.is_empty()) {
+        samples.offsets.clear();
+        shorter = true;
+    }
+    shorter || certificate.take().is_some()
 }
 
 fn disks_named(count: usize) -> String {

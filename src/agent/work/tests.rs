@@ -8,7 +8,9 @@ use serde_json::json;
 
 use super::*;
 use crate::agent::http::{Answer, NoAnswer, Request};
-use crate::api::agent::{CommandLine, DiskFacts, Order, OrderedDisk, Report, SignedOrder};
+use crate::api::agent::{
+    Certificate, CommandLine, DiskCertificate, DiskFacts, Order, OrderedDisk, Report, Samples, SignedOrder,
+};
 use crate::model::{WipeLevel, base64};
 
 /// The daemon of a test: what it answers next, and what it got.
@@ -208,7 +210,7 @@ fn an_agent_greets_waits_and_hands_over() {
     assert_eq!(scene.reports(), [OrderResult::Done { certificate: None }]);
     let bearers = scene.line.bearers();
     assert!(bearers[0] == "boot" && bearers[1..].iter().all(|bearer| bearer == "s1"), "{bearers:?}");
-    assert_eq!(scene.has_said("this machine is rack1-u01. It waits."), 1);
+    assert_eq!(scene.has_said("this machine is rack1-u01: It waits."), 1);
     let logged = scene.line.got("/agent/v1/log").concat();
     assert!(logged.contains("boot from its own disk"), "{logged}");
 }
@@ -297,6 +299,41 @@ fn nothing_is_begun_without_leave() {
     assert_eq!(scene.work.run(), End::Restart);
     assert!(scene.begun.borrow().is_empty());
     assert_eq!(scene.reports().len(), 2);
+}
+
+/// The daemon does not take a report that is too long; the order must not be carried out again because of that.
+#[test]
+fn a_certificate_that_is_too_long_is_shortened() {
+    let samples = Samples { seed: 7, length: 512, offsets: vec![0, 512] };
+    let disk = DiskCertificate {
+        id: "wwn:1".into(),
+        model: None,
+        serial: None,
+        wwn: None,
+        firmware: None,
+        bytes: 4096,
+        asked: WipeLevel::Clear.into(),
+        reached: WipeLevel::Clear.into(),
+        methods: vec![],
+        samples: Some(samples),
+        seconds: 1,
+    };
+    let certificate =
+        Certificate { agent: "1".into(), kernel: "6".into(), started: 1, finished: 2, disks: vec![disk] };
+    let done = OrderResult::Done { certificate: Some(certificate) };
+    let mut scene = scene(Fake { news: [vec![News::Ended(done)]].into(), ..Fake::default() });
+    scene.line.will("/agent/v1/hello", [welcome("s1")]);
+    scene.line.will("/agent/v1/order", [order(wipe()), order(Task::Reboot)]);
+    scene.line.will("/agent/v1/report", [204, 413, 413, 204, 204].map(|number| Some(status(number))));
+    assert_eq!(scene.work.run(), End::Restart);
+    let offsets = |result: &OrderResult| match result {
+        OrderResult::Done { certificate } => certificate
+            .as_ref()
+            .map(|certificate| certificate.disks[0].samples.as_ref().unwrap().offsets.len()),
+        other => panic!("{other:?}"),
+    };
+    let sent: Vec<Option<usize>> = scene.reports()[1..].iter().map(offsets).collect();
+    assert_eq!(sent, [Some(2), Some(0), None, None]);
 }
 
 #[test]
