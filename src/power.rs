@@ -85,6 +85,10 @@ pub enum Fault {
     NoIpmitool,
     #[error("{0} accepts none of the cipher suites 17 and 3")]
     NoCipher(Arc<str>),
+    #[error("{0} does not answer to IPMI")]
+    Silent(Arc<str>),
+    #[error("{0} refuses a session: the user or password is probably wrong")]
+    NoSession(Arc<str>),
     #[error("{endpoint}: ipmitool says: {why}")]
     Refused { endpoint: Arc<str>, why: String },
     #[error("{program} failed: {why}")]
@@ -149,7 +153,7 @@ pub enum Fault {
 impl Fault {
     /// Whether asking again before somebody corrects the login may lock the user out.
     pub fn is_login(&self) -> bool {
-        matches!(self, Fault::WrongLogin | Fault::Forbidden(_))
+        matches!(self, Fault::WrongLogin | Fault::Forbidden(_) | Fault::NoSession(_))
     }
 
     /// Whether trying again can't help before somebody changes a file.

@@ -29,6 +29,7 @@ pub mod outbox;
 mod parts;
 mod phase;
 pub mod power;
+pub mod power_order;
 pub mod queue;
 pub mod ran;
 pub mod record;

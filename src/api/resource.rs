@@ -25,6 +25,7 @@ pub mod named;
 pub mod operation;
 pub mod order;
 pub mod plan;
+pub mod power;
 pub mod revision;
 pub mod source;
 pub mod status;

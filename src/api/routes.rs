@@ -26,13 +26,13 @@ use super::resource::{
     Outcome, Pool, Profile, Revision, Row, ServiceStatus, SourceStatus, Status, SubnetRow, Template, Ticket,
     TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, claim, definition,
     deployment, drift, edit, effect, event, hold, interface, lease, log, machine, named, operation, order,
-    plan, subnet, ticket, token, why, wipe,
+    plan, power, subnet, ticket, token, why, wipe,
 };
 use super::route::{Route, Routes};
 use super::streams::Streams;
 use super::{health, hook};
 use crate::manifest::Kind;
-use crate::model::{AuditEntry, Caller, Name, Origin, Role, Time};
+use crate::model::{AuditEntry, Caller, Name, Origin, PowerAction, Role, Time};
 use crate::state::outbox::{EffectId, Pending};
 use crate::state::{self, ApiToken, Event, Verb, command};
 
@@ -86,6 +86,14 @@ pub trait Backend: Clone + Send + Sync + 'static {
         id: EffectId,
         by: Caller,
     ) -> impl Future<Output = Result<Option<Arc<Pending>>, String>> + Send;
+    /// Orders a machine to be switched; the inner error says why the state does not allow it.
+    fn power(
+        &self,
+        machine: Name,
+        action: PowerAction,
+        reason: String,
+        by: Caller,
+    ) -> impl Future<Output = Result<Result<Arc<Pending>, String>, String>> + Send;
     /// Creates a token; the inner error says why the state does not allow it.
     fn create_token(
         &self,
@@ -181,6 +189,7 @@ fn routes<B: Backend>() -> Routes<B> {
         .merge(token::routes::<B>())
         .merge(operation::routes::<B>())
         .merge(order::routes::<B>())
+        .merge(power::routes::<B>())
         .merge(edit::routes::<B>())
         .merge(adopt::routes::<B>())
         .merge(audit::routes::<B>())

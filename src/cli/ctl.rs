@@ -14,6 +14,7 @@ mod login;
 mod logs;
 mod order;
 mod output;
+mod power;
 mod release;
 mod resource;
 mod serve_dhcp;
@@ -69,6 +70,7 @@ enum Command {
     Unhold(hold::Unhold),
     Retry(hold::Retry),
     Wipe(wipe::Arguments),
+    Power(power::Arguments),
     Cancel(cancel::Arguments),
     ServeDhcp(serve_dhcp::Arguments),
     Token(token::Arguments),
@@ -111,6 +113,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Retry(arguments) => hold::retry(arguments, remote),
         Command::Wipe(arguments) => wipe::run(arguments, remote),
         Command::Release(arguments) => release::run(arguments, remote),
+        Command::Power(arguments) => power::run(arguments, remote),
         Command::Cancel(arguments) => cancel::run(arguments, remote),
         Command::ServeDhcp(arguments) => serve_dhcp::run(arguments, remote),
         Command::Token(arguments) => token::run(arguments, remote),

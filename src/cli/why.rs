@@ -225,7 +225,7 @@ fn text(found: &Why) -> String {
 
 /// `power: unknown since … (on before): …`.
 fn power_text(power: &Power) -> String {
-    let Power { kind, state, since, reason, before } = power;
+    let Power { kind, state, since, reason, before, order: _ } = power;
     let since = since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
     let before = before.as_ref().map(|before| format!(" ({before} before)")).unwrap_or_default();
     let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -30,7 +30,9 @@ use crate::api::resource::{
 use crate::api::route::Route;
 use crate::api::{Backend, Hooked, routes};
 use crate::manifest::Kind;
-use crate::model::{AuditEntry, Caller, Name, Origin, ServiceState, SourceCondition, Span, Time, hex};
+use crate::model::{
+    AuditEntry, Caller, Name, Origin, PowerAction, ServiceState, SourceCondition, Span, Time, hex,
+};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::{EffectId, Pending, TaskKind};
 use crate::state::{self, ApiToken, Command, Event, Report, State, Verb, command};
@@ -281,6 +283,21 @@ impl Backend for Daemon {
 
     async fn cancel(&self, id: EffectId, by: Caller) -> Result<Option<Arc<Pending>>, String> {
         self.keeper.cancel(id, by).await.map_err(|error| error.to_string())
+    }
+
+    async fn power(
+        &self,
+        machine: Name,
+        action: PowerAction,
+        reason: String,
+        by: Caller,
+    ) -> Result<Result<Arc<Pending>, String>, String> {
+        match self.keeper.power(machine, action, reason.into(), by).await {
+            Ok(Some(pending)) => Ok(Ok(pending)),
+            Ok(None) => Ok(Err("nothing came of it".into())),
+            Err(KeeperError::Refused(why)) => Ok(Err(why)),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     async fn create_token(&self, new: NewToken, by: Caller) -> Result<Result<TokenCreated, String>, String> {

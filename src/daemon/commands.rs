@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::keeper::{Keeper, KeeperError};
 use super::now;
 use crate::media::Entry;
-use crate::model::{Caller, Cidr, Name};
+use crate::model::{Caller, Cidr, Name, PowerAction};
 use crate::plan::{self, Hold, Judgement, Plan, Proposal};
 use crate::state::command::Outcome;
 use crate::state::lease::LeaseRequest;
@@ -109,6 +109,20 @@ impl Keeper {
     pub async fn free(&self, address: IpAddr) -> Result<Option<Freed>, KeeperError> {
         Ok(match self.ask(Command::daemon(Verb::Free(address))).await? {
             Outcome::Freed(freed) => freed,
+            _ => None,
+        })
+    }
+
+    /// Orders a machine to be switched; the answer is the order that waits for its executor.
+    pub async fn power(
+        &self,
+        machine: Name,
+        action: PowerAction,
+        reason: Arc<str>,
+        by: Caller,
+    ) -> Result<Option<Arc<Pending>>, KeeperError> {
+        Ok(match self.ask(Command { by, verb: Verb::PowerOrder(machine, action, reason) }).await? {
+            Outcome::Ordered(pending) => Some(pending),
             _ => None,
         })
     }

@@ -10,6 +10,7 @@ mod fetch;
 mod log;
 mod metrics;
 pub mod power;
+pub mod power_orders;
 mod runner;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::state::effect::Effect;
 
 pub use fetch::Fetches;
 pub use power::PowerReads;
+pub use power_orders::PowerOrders;
 pub use runner::{Executor, run};
 
 /// The keeper's way to the executors.

@@ -11,6 +11,8 @@ use crate::model::{Capabilities, PowerKind, PowerState, PowerStep};
 
 pub(super) struct Ipmi;
 
+/// How long `ipmitool` waits for an answer at first.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Cipher suites (IPMI 2.0 section 22.15.2) in the order in which they are tried: with SHA-256, and with SHA-1. Those
 /// without integrity or encryption are not used.
 const CIPHERS: [u8; 2] = [17, 3];
@@ -97,13 +99,14 @@ async fn attempt(
     let place = format!("{host}:{port}");
     let mut command = child::bare(&tools.ipmitool);
     command.args(["-I", "lanplus", "-H", host, "-p", &port.to_string(), "-C", &cipher.to_string()]);
-    // Three tries of two seconds each: a controller that is away is known to be so soon.
-    command.args(["-N", "2", "-R", "3"]);
+    // Three tries of some seconds each: a controller that is away is known to be so soon.
+    command.args(["-N", &PATIENCE.as_secs().to_string(), "-R", "3"]);
     if let Some(login) = question.login {
         command.args(["-U", &login.user, "-E"]).env("IPMI_PASSWORD", &*login.password);
     }
     command.args(words);
     let program = || tools.ipmitool.display().to_string();
+    let began = Instant::now();
     let ended = child::run(command, limit).await.map_err(|end| match end {
         NoEnd::NotStarted(error) if error.kind() == std::io::ErrorKind::NotFound => Fault::NoIpmitool.into(),
         NoEnd::NotStarted(error) => Fault::Program { program: program(), why: error.to_string() }.into(),
@@ -119,11 +122,11 @@ async fn attempt(
     if ended.status.success() {
         return Ok(ended.stdout);
     }
-    Err(refusal(&ended, &place, question.login.is_none()))
+    Err(refusal(&ended, &place, question.login.is_none(), began.elapsed()))
 }
 
 /// Why ipmitool failed, by its own words.
-fn refusal(ended: &Ended, place: &str, is_nobody: bool) -> Failure {
+fn refusal(ended: &Ended, place: &str, is_nobody: bool, took: Duration) -> Failure {
     let words = ended.words();
     let has = |texts: &[&str]| texts.iter().any(|text| words.to_ascii_lowercase().contains(text));
     if has(&["no matching cipher suite", "invalid authentication algorithm", "invalid integrity algorithm"]) {
@@ -132,10 +135,19 @@ fn refusal(ended: &Ended, place: &str, is_nobody: bool) -> Failure {
     if has(&["hmac is invalid", "unauthorized name", "invalid role", "insufficient privilege", "password"]) {
         return if is_nobody { Fault::NoLogin.into() } else { Fault::WrongLogin.into() };
     }
-    let fault = Fault::Refused { endpoint: place.into(), why: words.clone() };
-    // Without a session nothing was sent, and a refused command is not carried out.
-    let is_refused =
-        has(&["unable to establish", "command failed", "not supported", "unable to get", "address lookup"]);
+    if has(&["unable to establish"]) {
+        // It says no more: a controller that is there has refused at once, and one that is not was waited for.
+        let is_answer = took < PATIENCE;
+        return if is_answer {
+            Fault::NoSession(place.into()).into()
+        } else {
+            Fault::Silent(place.into()).into()
+        };
+    }
+    // A refused command is not carried out.
+    let is_refused = has(&["command failed", "not supported", "unable to get", "address lookup"]);
+    let why = if words.is_empty() { ended.status.to_string() } else { words };
+    let fault = Fault::Refused { endpoint: place.into(), why };
     Failure { fault, may_have_acted: !is_refused }
 }
 

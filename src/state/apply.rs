@@ -16,6 +16,7 @@ mod lease;
 mod observe;
 mod permit;
 mod power;
+mod power_order;
 mod report;
 mod season;
 mod settle;
@@ -62,6 +63,10 @@ pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) 
         Verb::Progress(id, progress) => effect::progress(state, id, progress, now, out),
         Verb::Cancel(id) => effect::cancel(state, id, command.by, now, out),
         Verb::Power(id, answer) => power::apply(state, id, answer, now, out),
+        Verb::PowerSeen(machine, is) => power::seen(state, &machine, is, now, out),
+        Verb::PowerOrder(machine, action, reason) => {
+            power_order::order(state, machine, action, reason, command.by, now, out)
+        }
         Verb::Remember(name, note) => {
             out.records.push(Record::Note(name, note));
             Outcome::Done

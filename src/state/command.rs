@@ -13,7 +13,7 @@ use super::schedule::PowerAnswer;
 use super::upkeep::Freed;
 use super::{ApiToken, Claim, Doubts, Event, Install, Lease6Request, LeaseRequest, Permit, Report, Verdict};
 use crate::media::Entry;
-use crate::model::{Caller, Cidr, Name, Span, Time, WipeLevel};
+use crate::model::{Caller, Cidr, Name, PowerAction, PowerState, Span, Time, WipeLevel};
 
 /// One change of the state.
 #[derive(Clone, Debug)]
@@ -55,6 +55,10 @@ pub enum Verb {
     Progress(EffectId, Progress),
     /// A management controller said how a machine's power is, or could not be asked: the end of that effect.
     Power(EffectId, PowerAnswer),
+    /// The same, seen while an order about its power is carried out.
+    PowerSeen(Name, PowerState),
+    /// A person wants a machine's power to be so, for this reason.
+    PowerOrder(Name, PowerAction, Arc<str>),
     /// A person does not want an effect any more.
     Cancel(EffectId),
     /// The daemon keeps a note of its own under this name, in the place of an earlier one.
@@ -106,6 +110,8 @@ pub enum Outcome {
     Settled(Vec<Name>),
     /// What kept the address from others, if anything did.
     Freed(Option<Freed>),
+    /// The order that waits for its executor now.
+    Ordered(Arc<Pending>),
     /// The effect that was cancelled, as it was; `None` if it was not pending.
     Cancelled(Option<Arc<Pending>>),
     /// The token that was revoked, as it was; `None` if there is none of that name.

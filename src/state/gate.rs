@@ -108,6 +108,14 @@ impl State {
         Some(format!("waiting: {flying} of {limit} in flight{ended}"))
     }
 
+    /// How many further reinstallations may begin, beside the machines that were switched on for one; `None` without a
+    /// limit.
+    pub(super) fn wave_room(&self) -> Option<usize> {
+        let limit = self.desired.safety.max_in_flight? as usize;
+        let coming = self.switched_on().filter(|machine| self.starts_again(machine)).count();
+        Some(limit.saturating_sub(self.derived.gate.flying.len() + coming))
+    }
+
     /// Whether an installation that starts now on a machine wipes what was installed before.
     pub(super) fn starts_again(&self, machine: &Name) -> bool {
         self.lasting.installs.on_disk(machine).is_some()

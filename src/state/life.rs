@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::lifecycle::tenancy::Holder;
 use super::lifecycle::{Boot, Condition, DiskState, Known, Word, Work, boot, word};
-use super::outbox::Task;
+use super::outbox::{EffectId, Task};
 use super::{Duty, InstallStage, State};
 use crate::desired::Deployment;
 use crate::model::{Caller, Mac, Name, OnReturn, Time, WipeLevel};
@@ -237,9 +237,8 @@ impl State {
     pub fn wants(&self, task: &Task) -> bool {
         match task {
             Task::Fetch { .. } | Task::ReadPower { .. } => true,
-            Task::Restart { machine, epoch } => {
-                self.order(machine).is_some_and(|order| order.epoch == *epoch)
-            }
+            Task::Restart { machine, epoch } => self.wants_restart(machine, *epoch),
+            Task::Power { machine, order } => self.wants_power(machine, order),
             Task::PowerOff { machine, epoch } => {
                 let is_last =
                     self.life(machine).is_some_and(|life| life.epoch == *epoch && life.order.is_none());
@@ -286,6 +285,10 @@ impl State {
     /// This state is a restored backup: what was ordered then may be done, undone or wrong now, and what was clean may
     /// be in use.
     pub(super) fn distrust_lives(&mut self) {
+        // Nor is a machine switched that may be somebody else's by now.
+        let switching = self.lasting.outbox.iter().filter(|pending| pending.task.kind().is_power());
+        let ids: Vec<EffectId> = switching.map(|pending| pending.id).collect();
+        ids.into_iter().for_each(|id| drop(self.lasting.outbox.remove(id)));
         for (machine, life) in self.lasting.lives.clone() {
             let mut next = Life::clone(&life);
             for disk in Arc::make_mut(&mut next.disks) {

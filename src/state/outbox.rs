@@ -6,8 +6,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::power_order::{PowerOrder, Sent};
 use crate::model::words::words;
-use crate::model::{Caller, Name, Span, Time};
+use crate::model::{Caller, Name, PowerAction, Span, Time};
 
 /// The name of the stored note that holds the number of the next effect.
 pub const NOTE: &str = "outbox";
@@ -30,6 +31,8 @@ pub enum Task {
     Restart { machine: Name, epoch: u64 },
     /// A machine is switched off that was wiped by the order of this epoch, as long as nobody has it.
     PowerOff { machine: Name, epoch: u64 },
+    /// A machine is switched because a person, or a rule, ordered it.
+    Power { machine: Name, order: PowerOrder },
 }
 
 words! {
@@ -39,6 +42,7 @@ words! {
         ReadPower = "read-power",
         Restart = "restart",
         PowerOff = "power-off",
+        Power = "power",
     }
 }
 
@@ -54,6 +58,8 @@ pub struct Pending {
     /// When its executor began with it last. If it is set when an executor gets the task, an earlier attempt may
     /// have come to its end and its report may be lost: work that must not be done twice is read back first.
     pub begun: Option<Time>,
+    /// The last request to a controller that was sent for it, or was about to be: it is not sent again.
+    pub sent: Option<Sent>,
     /// The last attempt that failed since the start of the daemon; never stored.
     pub trouble: Option<Trouble>,
 }
@@ -71,6 +77,10 @@ pub struct Trouble {
 pub enum Progress {
     /// It begins now. Stored before it does, where the task is stored.
     Begun,
+    /// A request is about to be sent. Stored before it is.
+    Sent(Sent),
+    /// It was not sent after all, for certain, and the one before it was the last: the attempt failed.
+    NotSent(Arc<str>, Option<Sent>),
     /// An attempt failed; it is tried again.
     Failed(Arc<str>),
     Done,
@@ -85,6 +95,7 @@ impl Task {
             Task::ReadPower { .. } => TaskKind::ReadPower,
             Task::Restart { .. } => TaskKind::Restart,
             Task::PowerOff { .. } => TaskKind::PowerOff,
+            Task::Power { .. } => TaskKind::Power,
         }
     }
 
@@ -93,6 +104,7 @@ impl Task {
         match self {
             Task::Fetch { .. } | Task::ReadPower { .. } => None,
             Task::Restart { epoch, .. } | Task::PowerOff { epoch, .. } => Some(*epoch),
+            Task::Power { order, .. } => Some(order.epoch),
         }
     }
 
@@ -101,7 +113,9 @@ impl Task {
         match self {
             Task::Fetch { source } => source,
             Task::ReadPower { machine } => machine,
-            Task::Restart { machine, .. } | Task::PowerOff { machine, .. } => machine,
+            Task::Restart { machine, .. } | Task::PowerOff { machine, .. } | Task::Power { machine, .. } => {
+                machine
+            }
         }
     }
 }
@@ -113,7 +127,15 @@ impl TaskKind {
         match self {
             TaskKind::Fetch => true,
             TaskKind::ReadPower => false,
-            TaskKind::Restart | TaskKind::PowerOff => true,
+            TaskKind::Restart | TaskKind::PowerOff | TaskKind::Power => true,
+        }
+    }
+
+    /// Whether tasks of this kind switch a machine.
+    pub fn is_power(self) -> bool {
+        match self {
+            TaskKind::Fetch | TaskKind::ReadPower => false,
+            TaskKind::Restart | TaskKind::PowerOff | TaskKind::Power => true,
         }
     }
 
@@ -122,7 +144,7 @@ impl TaskKind {
         match self {
             TaskKind::Fetch => Span::seconds(300),
             TaskKind::ReadPower => Span::seconds(120),
-            TaskKind::Restart | TaskKind::PowerOff => Span::seconds(600),
+            TaskKind::Restart | TaskKind::PowerOff | TaskKind::Power => Span::seconds(600),
         }
     }
 }
@@ -130,7 +152,7 @@ impl TaskKind {
 impl Pending {
     /// Why a person should look at it; `None` while it takes no longer than usual.
     pub fn stuck(&self, now: Time) -> Option<String> {
-        let Pending { id, task, by: _, since, begun, trouble } = self;
+        let Pending { id, task, by: _, since, begun, sent: _, trouble } = self;
         if now.since(*since) < task.kind().patience() {
             return None;
         }
@@ -192,7 +214,8 @@ impl Outbox {
     pub(super) fn add(&mut self, task: Task, by: Caller, now: Time) -> Arc<Pending> {
         let id = EffectId(self.next);
         self.next += 1;
-        let pending = Arc::new(Pending { id, task, by: Some(by), since: now, begun: None, trouble: None });
+        let pending =
+            Arc::new(Pending { id, task, by: Some(by), since: now, begun: None, sent: None, trouble: None });
         self.pending.insert(id, pending.clone());
         pending
     }
@@ -231,6 +254,20 @@ impl fmt::Display for Task {
             }
             Task::PowerOff { machine, epoch } => {
                 write!(f, "switch off machine {machine} after the order of epoch {epoch}")
+            }
+            Task::Power { machine, order: PowerOrder { action, reason, .. } } => {
+                match action {
+                    PowerAction::On => write!(f, "switch on machine {machine}"),
+                    PowerAction::Off => write!(f, "switch off machine {machine}"),
+                    PowerAction::Cycle => write!(f, "switch machine {machine} off and on"),
+                    PowerAction::BootOnce => {
+                        write!(f, "have the next boot of machine {machine} come from the network")
+                    }
+                    PowerAction::Install => {
+                        write!(f, "switch on machine {machine} with a boot from the network")
+                    }
+                }?;
+                if reason.is_empty() { Ok(()) } else { write!(f, " ({reason})") }
             }
         }
     }

@@ -10,7 +10,8 @@ use super::queue;
 use super::ran::Ran;
 use super::{
     ApiToken, Claim, Contest, Guards, Installs, Leases, Leases6, Life, Outbox, Progress, Revision, Seen,
-    Serials, Server, State, Tenancy, TokenKey, Trust, gate, longest, looping, memo, schedule, served,
+    Serials, Server, State, Tenancy, TokenKey, Trust, gate, longest, looping, memo, power_order, schedule,
+    served,
 };
 use crate::desired::{Deployment, Desired};
 use crate::model::{Mac, Name, PowerReading, Time};
@@ -83,6 +84,8 @@ pub(super) struct Observed {
     pub(super) progress: imbl::OrdMap<u64, Progress>,
     /// The power states that the controllers of machines reported, by machine.
     pub(super) power: imbl::OrdMap<Name, PowerReading>,
+    /// What became of orders about the power of machines.
+    pub(super) power_log: power_order::Log,
     /// When controllers are asked next.
     pub(super) schedule: Arc<schedule::PowerSchedule>,
     /// What time it was when the clock was last looked at.

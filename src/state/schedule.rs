@@ -3,6 +3,7 @@
 //! controller is asked.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Secrets;
@@ -94,6 +95,8 @@ pub struct PowerSchedule {
     /// As far as they are taken in.
     machines: imbl::OrdMap<Name, Arc<Machine>>,
     secrets: Arc<Secrets>,
+    /// Machines that are switched on when they are to install.
+    switched: imbl::OrdSet<Name>,
     entries: imbl::OrdMap<Name, Entry>,
     /// Those that are not being read.
     due: imbl::OrdSet<(Time, Name)>,
@@ -111,6 +114,12 @@ impl PowerSchedule {
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The machines that are switched on when they are to install, behind `after` in the order of their names.
+    pub(super) fn switched(&self, after: Option<&Name>) -> impl Iterator<Item = &Name> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
+        self.switched.range((from, Bound::Unbounded))
     }
 
     /// Where the controller of a machine had its system at the last reading.
@@ -164,6 +173,10 @@ impl PowerSchedule {
         match machine {
             Some(machine) => drop(self.machines.insert(name.clone(), machine.clone())),
             None => drop(self.machines.remove(name)),
+        }
+        match machine.is_some_and(|machine| machine.power_on && machine.power.is_some()) {
+            true => drop(self.switched.insert(name.clone())),
+            false => drop(self.switched.remove(name)),
         }
         let can_read = |machine: &&Arc<Machine>| {
             machine.power.as_ref().is_some_and(|power| (self.pace.can_read)(power.kind))

@@ -609,8 +609,15 @@ fn effects_are_not_carried_out_by_a_copy_of_the_directory() {
     let (mut store, _) = open(&state);
     let task = Task::Fetch { source: "lab".parse().unwrap() };
     let (id, since) = (EffectId(7), Time(5));
-    let pending =
-        Arc::new(Pending { id, task, by: Some(Caller::WEBHOOK), since, begun: Some(Time(6)), trouble: None });
+    let pending = Arc::new(Pending {
+        id,
+        task,
+        by: Some(Caller::WEBHOOK),
+        since,
+        begun: Some(Time(6)),
+        sent: None,
+        trouble: None,
+    });
     store.append(&[Record::Effect(id, Some(pending.clone()))], 0).unwrap();
     drop(store);
     assert_eq!(open(&state).1.effects, [pending]);

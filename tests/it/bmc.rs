@@ -152,6 +152,14 @@ impl Fake {
         log.into_iter().filter(|line| !line.starts_with("GET ")).collect()
     }
 
+    /// How often the machine was told to go on or off.
+    pub(crate) fn resets(&self) -> Vec<String> {
+        let of = |line: &String| {
+            line.split("\"ResetType\":\"").nth(1).map(|rest| rest.split('"').next().unwrap().to_owned())
+        };
+        self.get().log.iter().filter_map(of).collect()
+    }
+
     fn serve(&self, stream: &TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
         let (mut line, mut head) = (String::new(), Vec::new());

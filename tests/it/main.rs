@@ -41,6 +41,8 @@ mod permits;
 mod pipes;
 mod plan;
 mod power;
+mod power_orders;
+mod power_peers;
 mod power_switch;
 mod program;
 mod readers;

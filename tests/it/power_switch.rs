@@ -11,15 +11,15 @@ use voldemort::power::{Broadcast, Failure, Fault, Limits, Login, Question, Tools
 
 use super::bmc::{Bmc, Fake, Turn};
 
-fn power(kind: PowerKind) -> Power {
+pub(super) fn power(kind: PowerKind) -> Power {
     Power { kind, url: None, address: None, command: None, credentials: None, fingerprint: None }
 }
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits { connect: Duration::from_secs(5), whole: Duration::from_secs(20), body: 1 << 16 }
 }
 
-fn tools(limits: Limits) -> Tools {
+pub(super) fn tools(limits: Limits) -> Tools {
     Tools::new(Trust::of_host(), limits, BTreeMap::new())
 }
 
@@ -31,8 +31,8 @@ fn calling(ipmitool: std::path::PathBuf, limits: Limits) -> Tools {
 }
 
 /// A machine and its controller.
-struct Metal {
-    power: Power,
+pub(super) struct Metal {
+    pub(super) power: Power,
     login: Option<Login>,
     tools: Tools,
     macs: Vec<Mac>,
@@ -41,7 +41,7 @@ struct Metal {
 }
 
 impl Metal {
-    fn new(power: Power, login: &str, tools: Tools) -> Metal {
+    pub(super) fn new(power: Power, login: &str, tools: Tools) -> Metal {
         let macs = vec!["52:54:00:aa:00:01".parse().unwrap()];
         Metal { power, login: Login::parse(login), tools, macs, networks: Vec::new(), uefi: None }
     }
@@ -64,17 +64,17 @@ impl Metal {
         }
     }
 
-    async fn read(&self) -> Result<PowerState, Fault> {
+    pub(super) async fn read(&self) -> Result<PowerState, Fault> {
         let machine: Name = "m1".parse().unwrap();
         driver(self.power.kind).read(self.question(&machine)).await.map(|read| read.state)
     }
 
-    async fn send(&self, step: PowerStep) -> Result<(), Failure> {
+    pub(super) async fn send(&self, step: PowerStep) -> Result<(), Failure> {
         let machine: Name = "m1".parse().unwrap();
         driver(self.power.kind).send(self.question(&machine), step).await
     }
 
-    async fn lasts(&self) -> bool {
+    pub(super) async fn lasts(&self) -> bool {
         let machine: Name = "m1".parse().unwrap();
         driver(self.power.kind).boot_lasts(self.question(&machine)).await.unwrap()
     }
@@ -231,7 +231,7 @@ async fn an_override_is_believed_when_it_is_read_back() {
 }
 
 /// A program of the test's own.
-fn script(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
+pub(super) fn script(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -279,12 +279,18 @@ async fn what_ipmitool_says_becomes_a_sentence() {
     let fault = ipmi(missing).read().await.unwrap_err();
     assert_eq!(fault, Fault::NoIpmitool);
     assert!(fault.to_string().contains("install the package ipmitool"));
-    let cases = [
+    let cases: Vec<(&str, bool, &str)> = vec![
         ("echo 'RAKP 2 HMAC is invalid' >&2; exit 1", false, "refuses this user or password"),
+        // At once it is an answer, and after all tries it is none.
         (
             "echo 'Error: Unable to establish IPMI v2 / RMCP+ session' >&2; exit 1",
             false,
-            "Unable to establish",
+            "refuses a session: the user or password is probably wrong",
+        ),
+        (
+            "sleep 2.5; echo 'Error: Unable to establish IPMI v2 / RMCP+ session' >&2; exit 1",
+            false,
+            "does not answer to IPMI",
         ),
         (
             "echo 'Set Chassis Power Control to Up/On failed: Command not supported in present state' >&2; exit 1",
@@ -292,13 +298,13 @@ async fn what_ipmitool_says_becomes_a_sentence() {
             "not supported",
         ),
         ("echo \"what\n$IPMI_X\"; exit 7", true, "says: what"),
-        ("sleep 60", true, "did not end within 1 s"),
+        ("sleep 60", true, "did not end within 5 s"),
         ("yes", true, "its output can't be read"),
         ("kill -9 $$", true, "ipmitool says: "),
     ];
     for (text, may_have_acted, words) in cases {
         let program = script(folder.path(), "ipmitool", text);
-        let limits = Limits { whole: Duration::from_secs(1), ..limits() };
+        let limits = Limits { whole: Duration::from_secs(5), ..limits() };
         let metal = ipmi(calling(program, limits));
         let failure = metal.send(PowerStep::On).await.unwrap_err();
         let said = failure.fault.to_string();

@@ -25,6 +25,9 @@ pub struct Effect {
     pub task: Word<TaskKind>,
     /// The source or the machine.
     pub subject: String,
+    /// What it is to do, in words.
+    #[serde(default)]
+    pub text: String,
     /// Who sent what caused it; absent where an earlier version recorded it.
     pub by: Option<String>,
     /// RFC 3339; when it was caused.
@@ -33,6 +36,9 @@ pub struct Effect {
     pub seconds: u64,
     /// RFC 3339; when its executor began with it last.
     pub begun: Option<String>,
+    /// The last request that was sent to the machine's controller, or was about to be.
+    #[serde(default)]
+    pub sent: Option<String>,
     /// Attempts that failed since the daemon started.
     pub failures: u32,
     /// Why the last of them did.
@@ -46,16 +52,18 @@ pub fn all(state: &state::State, now: Time) -> Vec<Effect> {
     state.outbox().iter().map(|pending| row(pending, now)).collect()
 }
 
-fn row(pending: &Pending, now: Time) -> Effect {
-    let Pending { id, task, by, since, begun, trouble } = pending;
+pub(super) fn row(pending: &Pending, now: Time) -> Effect {
+    let Pending { id, task, by, since, begun, sent, trouble } = pending;
     Effect {
         id: id.0,
         task: task.kind().into(),
         subject: task.subject().to_string(),
+        text: task.to_string(),
         by: by.as_ref().map(ToString::to_string),
         since: since.to_string(),
         seconds: now.since(*since).as_seconds(),
         begun: begun.map(|at| at.to_string()),
+        sent: sent.map(|sent| format!("{} at {}", sent.step, sent.at)),
         failures: trouble.as_ref().map_or(0, |trouble| trouble.attempts),
         reason: trouble.as_ref().map(|trouble| trouble.why.to_string()),
         stuck: pending.stuck(now).is_some(),
@@ -64,7 +72,7 @@ fn row(pending: &Pending, now: Time) -> Effect {
 
 impl Row for Effect {
     const COLUMNS: &'static [&'static str] =
-        &["ID", "TASK", "OF", "CAUSED BY", "SINCE", "BEGUN", "FAILURES", "REASON"];
+        &["ID", "TASK", "OF", "CAUSED BY", "SINCE", "BEGUN", "SENT", "FAILURES", "REASON"];
 
     fn name(&self) -> &str {
         &self.subject
@@ -82,6 +90,7 @@ impl Row for Effect {
             or_dash(self.by.as_ref()),
             self.since.clone(),
             or_dash(self.begun.as_ref()),
+            or_dash(self.sent.as_ref()),
             self.failures.to_string(),
             or_dash(self.reason.as_ref()),
         ]

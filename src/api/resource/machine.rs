@@ -67,6 +67,22 @@ pub struct Power {
     pub reason: Option<String>,
     /// What it was before it became unknown.
     pub before: Option<Word<PowerState>>,
+    /// How the last order about it ended since the daemon started.
+    #[serde(default)]
+    pub order: Option<PowerOrderEnd>,
+}
+
+/// How an order about a machine's power ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PowerOrderEnd {
+    /// The effect's.
+    pub id: u64,
+    /// What it was to do, in words.
+    pub what: String,
+    /// RFC 3339.
+    pub at: String,
+    /// Why it was given up; null if it was done.
+    pub reason: Option<String>,
 }
 
 words! {
@@ -195,6 +211,12 @@ fn power(state: &State, machine: &desired::Machine) -> Option<Power> {
         since: None,
         reason: Some(reason),
         before: None,
+        order: state.power_end(&machine.name).map(|end| PowerOrderEnd {
+            id: end.id.0,
+            what: end.what.to_string(),
+            at: end.at.to_string(),
+            reason: end.why.as_ref().map(ToString::to_string),
+        }),
     };
     let Some(PowerReading { state, since, before }) = state.power_of(machine) else {
         return Some(unknown(driver(told.kind).unread().into()));

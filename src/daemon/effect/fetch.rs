@@ -23,7 +23,7 @@ impl Executor for Fetches {
     async fn carry_out(&self, pending: Arc<Pending>) -> Verb {
         let ended = match &pending.task {
             Task::Fetch { source } => self.fetch(source).await,
-            Task::ReadPower { .. } | Task::Restart { .. } | Task::PowerOff { .. } => {
+            Task::ReadPower { .. } | Task::Restart { .. } | Task::PowerOff { .. } | Task::Power { .. } => {
                 Progress::GivenUp("it is no source".into())
             }
         };

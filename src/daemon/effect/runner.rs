@@ -97,7 +97,7 @@ async fn see_to<E: Executor>(
             () = stop.notified() => return id,
             end = attempt(&executor, &pending) => end,
         };
-        let has_failed = matches!(end, Verb::Progress(_, Progress::Failed(_)));
+        let has_failed = matches!(end, Verb::Progress(_, Progress::Failed(_) | Progress::NotSent(..)));
         if !report(&keeper, end).await || !has_failed {
             return id;
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::super::effect::{self, Executor, Fetches, PowerReads};
+use super::super::effect::power_orders::Tempo;
+use super::super::effect::{self, Executor, Fetches, PowerOrders, PowerReads};
 use super::super::keeper::Keeper;
 use super::super::link::Follower;
 use super::super::reconcile::{POSTED, Reconciler};
@@ -110,7 +111,11 @@ impl Background<'_> {
         let Base { config, keeper, hooks, .. } = base;
         let tools = Tools::new(Trust::of_host(), Limits::default(), config.power.clone());
         let (own, tools) = (keeper.clone(), Arc::new(tools));
+        let (orders, shared) = (keeper.clone(), tools.clone());
         self.executor("power", keeper, move || PowerReads { keeper: own.clone(), tools: tools.clone() });
+        self.executor("power-orders", keeper, move || {
+            PowerOrders::new(orders.clone(), shared.clone(), Tempo::default())
+        });
         let hooks = hooks.clone();
         let fetches = move || Fetches { sources: hooks.get().cloned().unwrap_or_default() };
         self.executor("fetches", keeper, fetches);

@@ -292,6 +292,7 @@ impl State {
         self.derived.memo = former.derived.memo.clone();
         self.lasting.outbox = former.lasting.outbox.clone();
         self.observed.schedule = former.observed.schedule.clone();
+        self.observed.power_log = former.observed.power_log.clone();
         if !former.lasting.learned.ptr_eq(&base.lasting.learned) {
             self.lasting.learned = rename::cards(&former.lasting.learned, renamed);
             self.forget_cards(&desired);

@@ -9,11 +9,16 @@ use super::super::outbox::{self, EffectId, Pending, Progress, Task, TaskKind, Tr
 use super::super::record::Record;
 use super::super::schedule::PowerAnswer;
 use super::super::{Event, Outbox, Stage, State};
-use super::{Applied, observe, power};
+use super::{Applied, observe, power, power_order};
 use crate::model::{Caller, Name, Time};
 
 /// Puts a task into the outbox. When the command is answered, the task is durable.
 pub(super) fn cause(outbox: &mut Outbox, task: Task, by: Caller, now: Time, out: &mut Applied) -> EffectId {
+    put(outbox, task, by, now, out).id
+}
+
+/// The same where the entry is wanted.
+pub(super) fn put(outbox: &mut Outbox, task: Task, by: Caller, now: Time, out: &mut Applied) -> Arc<Pending> {
     let pending = outbox.add(task, by.clone(), now);
     let id = pending.id;
     if pending.task.kind().is_stored() {
@@ -21,8 +26,8 @@ pub(super) fn cause(outbox: &mut Outbox, task: Task, by: Caller, now: Time, out:
         out.records.push(Record::Effect(id, Some(pending.clone())));
         out.records.push(Record::Note(outbox::NOTE.into(), outbox.note()));
     }
-    out.effects.push(Effect::Start(pending));
-    id
+    out.effects.push(Effect::Start(pending.clone()));
+    pending
 }
 
 /// A source is to be read. A task that no executor has begun with sees what is in the source now; one that has
@@ -59,25 +64,50 @@ pub(super) fn progress(
             }
             state.lasting.outbox.put(begun);
         }
-        Progress::Failed(why) => {
-            let text = format!(
-                "effect {id}, to {task}, caused by {}, failed and is tried again: {why}",
-                pending.cause()
-            );
-            out.log(Level::Warn, text);
-            out.count(task.kind(), TaskOutcome::Failed);
-            let attempts = pending.trouble.as_ref().map_or(0, |trouble| trouble.attempts).saturating_add(1);
-            let trouble = Some(Trouble { attempts, at: now, why });
-            state.lasting.outbox.put(Arc::new(Pending { trouble, ..(*pending).clone() }));
+        Progress::Sent(sent) => {
+            let next = Arc::new(Pending { sent: Some(sent), ..(*pending).clone() });
+            out.records.push(Record::Effect(id, Some(next.clone())));
+            out.log(Level::Info, format!("effect {id}, to {task}: {} is sent", sent.step));
+            state.lasting.outbox.put(next);
         }
-        Progress::Done => end(state, &pending, TaskOutcome::Done, out),
+        Progress::NotSent(why, sent) => {
+            let before = Arc::new(Pending { sent, ..(*pending).clone() });
+            out.records.push(Record::Effect(id, Some(before.clone())));
+            failed(state, &before, why, now, out);
+        }
+        Progress::Failed(why) => failed(state, &pending, why, now, out),
+        Progress::Done => {
+            end(state, &pending, TaskOutcome::Done, out);
+            power_order::ended(state, &pending, None, now, out);
+        }
         Progress::GivenUp(why) => {
             let text = format!("effect {id}, to {task}, caused by {}, is given up: {why}", pending.cause());
-            observe::observe(state, Event::new(now, Stage::Daemon, text), out);
+            say(state, task, text, now, out);
             end(state, &pending, TaskOutcome::GivenUp, out);
+            power_order::ended(state, &pending, Some(why), now, out);
         }
     }
     Outcome::Done
+}
+
+/// An event about a task, which is one of the machine that it switches.
+fn say(state: &mut State, task: &Task, text: String, now: Time, out: &mut Applied) {
+    match task.kind().is_power() {
+        true => power_order::say(state, task.subject(), text, now, out),
+        false => observe::observe(state, Event::new(now, Stage::Daemon, text), out),
+    }
+}
+
+/// An attempt failed, and another one is made.
+fn failed(state: &mut State, pending: &Pending, why: Arc<str>, now: Time, out: &mut Applied) {
+    let Pending { id, task, .. } = pending;
+    let cause = pending.cause();
+    let text = format!("effect {id}, to {task}, caused by {cause}, failed and is tried again: {why}");
+    out.log(Level::Warn, text);
+    out.count(task.kind(), TaskOutcome::Failed);
+    let attempts = pending.trouble.as_ref().map_or(0, |trouble| trouble.attempts).saturating_add(1);
+    let trouble = Some(Trouble { attempts, at: now, why });
+    state.lasting.outbox.put(Arc::new(Pending { trouble, ..pending.clone() }));
 }
 
 /// A person does not want a task any more: no executor begins with it, and what one that has begun reports is
@@ -90,7 +120,8 @@ pub(super) fn cancel(state: &mut State, id: EffectId, by: Caller, now: Time, out
     }
     let text =
         format!("effect {id}, to {}, caused by {}, was cancelled by {by}", pending.task, pending.cause());
-    observe::observe(state, Event::new(now, Stage::Daemon, text), out);
+    say(state, &pending.task, text, now, out);
+    power_order::ended(state, &pending, Some(format!("cancelled by {by}").into()), now, out);
     out.effects.push(Effect::Stop(id));
     Outcome::Cancelled(Some(pending))
 }

@@ -30,6 +30,18 @@ pub(super) fn apply(
     Outcome::Done
 }
 
+/// A controller said how a machine's power is while an order is carried out on it.
+pub(super) fn seen(
+    state: &mut State,
+    machine: &Name,
+    power: PowerState,
+    now: Time,
+    out: &mut Applied,
+) -> Outcome {
+    say(state, machine, Ok(power), now, out);
+    Outcome::Done
+}
+
 fn say(state: &mut State, machine: &Name, power: Result<PowerState, Arc<str>>, now: Time, out: &mut Applied) {
     let before = state.observed.power.get(machine).map(|reading| reading.state.clone());
     if state.power_read(machine, power.clone(), now) {

@@ -4,13 +4,14 @@
 use super::super::command::Outcome;
 use super::super::{Event, Stage, State};
 use super::cycle::Cycle;
-use super::{Applied, observe, power, season};
+use super::{Applied, observe, power, power_order, season};
 use crate::model::{Caller, Time};
 
 pub(super) fn apply(state: &mut State, now: Time, out: &mut Applied) -> Outcome {
     state.tick(now);
     watch_clock(state, now, out);
     power::ask_due(state, now, out);
+    power_order::switch_on(state, now, out);
     season::tick(&mut Cycle { state, by: &Caller::DAEMON, now, out });
     Outcome::Done
 }

@@ -8,13 +8,15 @@ use proptest::sample::select;
 
 use super::*;
 use crate::model::{
-    By, Caller, FilePath, Identity, OnReturn, Origin, Role, Selection, Span, Time, Token, WipeLevel,
+    By, Caller, FilePath, Identity, OnReturn, Origin, PowerAction, PowerStep, Role, Selection, Span, Time,
+    Token, WipeLevel,
 };
 use crate::state::claim::Granted;
 use crate::state::lease::LeaseState;
 use crate::state::life::{Disk, Hold, Order};
 use crate::state::lifecycle::{Condition, DiskState, Known, Work};
 use crate::state::outbox::{EffectId, Pending, Task};
+use crate::state::power_order::{PowerOrder, Sent};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::{SavedTree, SavedTrees};
 use crate::state::{ApiToken, InstallStage, Tenancy};
@@ -155,17 +157,32 @@ fn caller() -> impl Strategy<Value = Caller> {
 }
 
 fn effect() -> impl Strategy<Value = Record> {
-    let pending = of((any::<u64>(), of(any::<u64>()), name(), (0..4u8, any::<u64>()), of(caller())));
+    let order = (select(PowerAction::ALL.to_vec()), any::<String>(), any::<u64>());
+    let sent = of((select(PowerStep::ALL.to_vec()), any::<u64>()));
+    let pending =
+        of((any::<u64>(), of(any::<u64>()), name(), (0..5u8, any::<u64>(), order, sent), of(caller())));
     (any::<u64>(), pending).prop_map(|(id, pending)| {
         let id = EffectId(id);
-        let pending = pending.map(|(since, begun, name, (kind, epoch), by)| {
+        let pending = pending.map(|(since, begun, name, (kind, epoch, order, sent), by)| {
+            let (action, reason, until) = order;
+            let order = PowerOrder { action, reason: reason.into(), epoch, until: Time(until) };
             let task = match kind {
                 0 => Task::Fetch { source: name },
                 1 => Task::ReadPower { machine: name },
                 2 => Task::Restart { machine: name, epoch },
-                _ => Task::PowerOff { machine: name, epoch },
+                3 => Task::PowerOff { machine: name, epoch },
+                _ => Task::Power { machine: name, order },
             };
-            Arc::new(Pending { id, task, by, since: Time(since), begun: begun.map(Time), trouble: None })
+            let sent = sent.filter(|_| task.kind().is_power()).map(|(step, at)| Sent { step, at: Time(at) });
+            Arc::new(Pending {
+                id,
+                task,
+                by,
+                since: Time(since),
+                begun: begun.map(Time),
+                sent,
+                trouble: None,
+            })
         });
         Record::Effect(id, pending)
     })
@@ -402,7 +419,8 @@ fn effects_of_earlier_and_later_versions_have_no_caller() {
     let key = 7u64.to_be_bytes();
     let (id, since, begun) = (EffectId(7), Time(5), Some(Time(6)));
     let task = Task::Fetch { source: "lab".parse().unwrap() };
-    let pending = |by| Arc::new(Pending { id, task: task.clone(), by, since, begun, trouble: None });
+    let pending =
+        |by| Arc::new(Pending { id, task: task.clone(), by, since, begun, sent: None, trouble: None });
     let read = |value: &[u8]| RecordKind::Effect.read(&key, Some(value)).unwrap();
     assert_eq!(read(&former), Record::Effect(id, Some(pending(None))));
     let by = Caller { by: By::User(1000), role: Role::Editor };

@@ -262,7 +262,9 @@ impl World {
         }
         let verb = match task {
             _ if has_failed => Verb::Progress(id, Progress::Failed("it ended unexpectedly".into())),
-            Task::Restart { .. } | Task::PowerOff { .. } => unreachable!("no machine is released here"),
+            Task::Restart { .. } | Task::PowerOff { .. } | Task::Power { .. } => {
+                unreachable!("no machine is released here")
+            }
             Task::ReadPower { .. } => {
                 let state = match self.dice.percent(90) {
                     true => Ok(PowerState::On),

@@ -1,0 +1,131 @@
+//! Orders to switch machines: a person gives one, or a machine is to install and is off.
+
+use std::sync::Arc;
+
+use super::super::command::Outcome;
+use super::super::effect::{Effect, TaskOutcome};
+use super::super::outbox::{Pending, Task};
+use super::super::power_order::{PATIENCE, PowerEnd, PowerOrder};
+use super::super::{Event, Stage, State};
+use super::{Applied, effect};
+use crate::model::{Caller, Name, PowerAction, PowerState, Time};
+
+/// A person, or a program of one, wants a machine's power to be so.
+pub(super) fn order(
+    state: &mut State,
+    machine: Name,
+    action: PowerAction,
+    reason: Arc<str>,
+    by: Caller,
+    now: Time,
+    out: &mut Applied,
+) -> Outcome {
+    if let Some(why) = state.refuses_power(&machine, action) {
+        return Outcome::Refused(why);
+    }
+    let pending: Vec<Arc<Pending>> = state.power_orders(&machine).cloned().collect();
+    for one in pending {
+        let same = matches!(&one.task, Task::Power { order, .. } if order.action == action);
+        // One that waits for its turn is as good as another one.
+        if same && one.sent.is_none() && state.wants(&one.task) {
+            return Outcome::Ordered(one);
+        }
+        replace(state, &one, &by, now, out);
+    }
+    Outcome::Ordered(cause(state, machine, action, reason, by, now, out))
+}
+
+fn cause(
+    state: &mut State,
+    machine: Name,
+    action: PowerAction,
+    reason: Arc<str>,
+    by: Caller,
+    now: Time,
+    out: &mut Applied,
+) -> Arc<Pending> {
+    let order = PowerOrder { action, reason, epoch: state.power_epoch(&machine), until: now + PATIENCE };
+    let task = Task::Power { machine: machine.clone(), order };
+    let text = format!("{by} orders to {task}");
+    let pending = effect::put(&mut state.lasting.outbox, task, by, now, out);
+    say(state, &machine, text, now, out);
+    pending
+}
+
+/// The last word counts.
+fn replace(state: &mut State, pending: &Pending, by: &Caller, now: Time, out: &mut Applied) {
+    effect::end(state, pending, TaskOutcome::Cancelled, out);
+    let text = format!("the order to {} is replaced by one of {by}", pending.task);
+    say(state, pending.task.subject(), text, now, out);
+    out.effects.push(Effect::Stop(pending.id));
+}
+
+/// How a task about a machine's power ended, for people.
+pub(super) fn ended(
+    state: &mut State,
+    pending: &Pending,
+    why: Option<Arc<str>>,
+    now: Time,
+    out: &mut Applied,
+) {
+    let task = &pending.task;
+    if task.kind().is_power() {
+        let what: Arc<str> = task.to_string().into();
+        let end = PowerEnd { id: pending.id, what, at: now, why: why.clone() };
+        state.observed.power_log.ends.insert(task.subject().clone(), end.into());
+        if why.is_none() {
+            let text = format!("done: {task}, caused by {}", pending.cause());
+            say(state, task.subject(), text, now, out);
+        }
+    }
+}
+
+/// Machines that are looked at in one go: many must not hold up leases.
+const LOOKED_AT: usize = 512;
+
+/// Switches machines on that are to install and are off: no more than the waves have room for.
+pub(super) fn switch_on(state: &mut State, now: Time, out: &mut Applied) {
+    let log = &state.observed.power_log;
+    let names: Vec<Name> =
+        state.observed.schedule.switched(log.looked_at.as_ref()).take(LOOKED_AT).cloned().collect();
+    state.observed.power_log.looked_at = names.last().filter(|_| names.len() == LOOKED_AT).cloned();
+    let wanted: Vec<Name> = names.into_iter().filter(|machine| is_wanted(state, machine)).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let mut room = state.wave_room();
+    for machine in wanted {
+        let is_again = state.starts_again(&machine);
+        if is_again && room == Some(0) {
+            continue;
+        }
+        let reason = "it is to install, and has power-on = true".into();
+        let epoch = state.power_epoch(&machine);
+        state.observed.power_log.switched_on.insert(machine.clone(), epoch);
+        cause(state, machine, PowerAction::Install, reason, Caller::DAEMON, now, out);
+        room = room.map(|room| room - usize::from(is_again));
+    }
+}
+
+/// Whether a machine is off, is to install now, and was not switched on for that yet.
+fn is_wanted(state: &State, machine: &Name) -> bool {
+    let Some(power) = state.desired.machines.get(machine).and_then(|machine| machine.power.as_ref()) else {
+        return false;
+    };
+    let is_off = match state.observed.power.get(machine).map(|reading| &reading.state) {
+        Some(Ok(state)) => *state == PowerState::Off,
+        // One that can't be read may be on: a packet does no harm.
+        _ => !power.kind.can_read(),
+    };
+    is_off
+        && state.is_to_install(machine)
+        && state.observed.power_log.switched_on.get(machine) != Some(&state.power_epoch(machine))
+        && state.refuses_power(machine, PowerAction::Install).is_none()
+        && state.power_orders(machine).next().is_none()
+}
+
+/// An event of a machine that nothing was seen of: it is not observed.
+pub(super) fn say(state: &State, machine: &Name, text: String, now: Time, out: &mut Applied) {
+    let mac = state.desired.machines.get(machine).and_then(|machine| state.active_mac(machine));
+    out.events.push(Event { mac, ..Event::new(now, Stage::Daemon, text) });
+}
