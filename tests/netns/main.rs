@@ -3,6 +3,9 @@
 
 mod asker;
 mod audit;
+#[allow(dead_code, reason = "shared with the tests of the drivers")]
+#[path = "../it/bmc.rs"]
+mod bmc;
 mod bytes;
 mod callers;
 mod claims;
@@ -29,6 +32,7 @@ mod metadata;
 mod mount;
 mod neighbours;
 mod net;
+mod power;
 mod relay;
 mod resources;
 mod restart;

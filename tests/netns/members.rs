@@ -126,9 +126,11 @@ fn every_route_of_the_contract_asks_for_its_role() {
     let tokens = roles.map(token);
     let mut routes = 0;
     for (path, operations) in contract["paths"].as_object().unwrap() {
-        let variables = path.split('{').count() > 1;
-        let path =
-            if variables { format!("{}nobody", path.split('{').next().unwrap()) } else { path.clone() };
+        // Every variable is a name that nobody has.
+        let mut parts = path.split('{');
+        let first = parts.next().unwrap().to_owned();
+        let rest = parts.map(|part| format!("nobody{}", part.split_once('}').unwrap().1));
+        let path = first + &rest.collect::<String>();
         for (method, operation) in operations.as_object().unwrap() {
             routes += 1;
             let (role, method) = (operation["x-role"].as_str(), method.to_uppercase());
