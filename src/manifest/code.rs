@@ -65,7 +65,7 @@ codes! {
     BadText = 16 Error false "text of the wrong form";
     Exclusive = 17 Error false "settings that exclude each other";
     Format = 18 Error false "unknown inventory format";
-    NotActedOn = 19 Note true "setting that nothing acts on yet";
+    // 19 is RETIRED, see `manifest::inventory`.
     UnknownName = 101 Error false "reference to nothing";
     Cycle = 102 Error false "profiles that extend each other in a circle";
     NoBoot = 103 Error false "deployment without a boot";
