@@ -1,6 +1,7 @@
 //! The rim: sockets, tasks, clock and shutdown around the pure rooms. No decision is taken here.
 
 pub mod active_requests;
+mod agent;
 mod audit;
 mod backend;
 pub mod body;
@@ -29,6 +30,7 @@ pub mod probe;
 pub mod raw;
 pub mod reads;
 pub mod reconcile;
+mod registrar;
 pub mod request_handler;
 pub mod requests;
 pub mod secrets;

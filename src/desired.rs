@@ -1,6 +1,7 @@
 //! Desired state: what all manifests of one revision mean together. Complete, cross-checked and immutable;
 //! only what depends on machines is decided later.
 
+pub mod agent;
 pub mod boot;
 pub mod definition;
 pub mod deployment;
@@ -20,6 +21,7 @@ use crate::manifest::Kind;
 pub use crate::model::{Advertise, Proof};
 use crate::model::{Mac, Name, OnReturn, Window};
 
+pub use agent::Agent;
 pub use boot::Boot;
 pub use definition::{Definition, DefinitionBody};
 pub use deployment::{Deployment, Place};
@@ -50,6 +52,8 @@ pub struct Desired {
     /// How many deployments choose their machine by labels.
     pub selects: usize,
     pub safety: Safety,
+    /// What unknown machines boot where they are to be looked at, and machines whose disks are to be wiped.
+    pub agent: Agent,
     /// The secrets that values name, as far as the inventory has them.
     pub secrets: BTreeSet<Name>,
     /// Profiles, pools and templates, as they are written.

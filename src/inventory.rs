@@ -2,6 +2,7 @@
 //! boot simulated. `check` and the daemon use the same function, so that what was checked is what is
 //! served.
 
+mod agent;
 mod judge;
 mod memory;
 mod pools;
@@ -171,6 +172,7 @@ impl Memory {
             problems.extend(found);
             let found = simulate_pools(&documents, &desired, depth, &mut self.simulated_pools, &problems);
             problems.extend(found);
+            problems.extend(agent::problems(&documents, &desired, depth));
             problems.iter_mut().for_each(|problem| tolerate(problem, depth));
         }
         self.last_valid = (!problems.iter().any(is_error)).then(|| (depth, desired.clone()));
@@ -249,7 +251,7 @@ fn simulate_boots(
             let state = &stages[&inputs.subnet.name];
             let deployment = &***deployment;
             let walks = walk::simulate_all(state, deployment, &routes(deployment, depth), Time(0));
-            Judge { documents, state, deployment, is_pool }.problems(&walks)
+            Judge { documents, state, deployment, is_pool, place: None }.problems(&walks)
         };
         part.iter().map(boot).collect::<Vec<_>>()
     });
@@ -326,6 +328,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, BootInputs)]) 
         pools: BTreeMap::new(),
         selects: 0,
         safety: desired.safety.clone(),
+        agent: desired.agent.clone(),
         secrets: desired.secrets.clone(),
         definitions: desired.definitions.clone(),
         fixed: Fixed::default(),

@@ -1,6 +1,7 @@
 //! The nouns: plain values whose constructors refuse invalid ones. This room imports no other.
 
 pub mod advertise;
+pub mod agent_command_line;
 pub mod arch;
 pub mod audit;
 pub mod base64;
@@ -10,6 +11,7 @@ pub mod content;
 pub mod credential;
 pub mod datagram;
 pub mod dhcp_option;
+pub mod discovery;
 pub mod facts;
 pub mod folded;
 pub mod hex;
@@ -36,6 +38,7 @@ pub mod stage;
 pub mod time;
 pub mod variable;
 pub mod window;
+pub mod wish;
 pub mod words;
 
 pub use advertise::Advertise;
@@ -45,6 +48,7 @@ pub use base64::{base64, from_base64};
 pub use caller::{By, Caller, Role, Token};
 pub use condition::{Phase, ServiceState, SourceCondition};
 pub use content::{Content, Extent};
+pub use discovery::{Idle, Unknown};
 pub use hex::hex;
 pub use identity::Identity;
 pub use installer::InstallerKind;

@@ -1,6 +1,7 @@
 //! The live state as a value: what is desired, and what is known of the machines. Changing it
 //! yields a new one; unchanged parts are shared, so a change among 100,000 entries copies little.
 
+pub mod agent_boot;
 mod api_token;
 pub mod apply;
 pub mod budget;
@@ -50,7 +51,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::desired::{Deployment, Desired, Machine};
+use crate::desired::{Deployment, Desired, Machine, Subnet};
 use crate::model::{ClientArch, Identity, Mac, Name, Time, net6};
 
 use parts::{Derived, Observed};
@@ -131,6 +132,23 @@ impl State {
             let name = name.filter(|name| !self.lasting.contested.contains_key(*name));
             self.desired.machines.get(name.or_else(|| self.lasting.learned.get(&mac))?)
         })
+    }
+
+    /// The subnet that an address is in: the one with the longest prefix.
+    pub fn subnet_at(&self, address: IpAddr) -> Option<&Arc<Subnet>> {
+        let subnets = self.desired.subnets.values();
+        match address {
+            IpAddr::V4(address) => subnets
+                .filter(|subnet| subnet.contains(address))
+                .max_by_key(|subnet| subnet.cidr.map(|cidr| cidr.length())),
+            IpAddr::V6(address) => {
+                let length = |subnet: &&Arc<Subnet>| subnet.ipv6.as_ref().map(|ipv6| ipv6.cidr.length());
+                let is_in = |subnet: &&Arc<Subnet>| {
+                    subnet.ipv6.as_ref().is_some_and(|ipv6| ipv6.cidr.contains(address))
+                };
+                subnets.filter(is_in).max_by_key(length)
+            }
+        }
     }
 
     /// Whether a card is a machine's.

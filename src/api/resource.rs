@@ -10,6 +10,7 @@ pub mod boot;
 pub mod claim;
 pub mod definition;
 pub mod deployment;
+pub mod discovered;
 pub mod drift;
 pub mod edit;
 pub mod effect;
@@ -47,6 +48,7 @@ pub use boot::Boot;
 pub use claim::{Claim, ClaimShown, ClaimState, ClaimWanted};
 pub use definition::{Pool, Profile, Template};
 pub use deployment::{Deployment, Subnet};
+pub use discovered::{Discovered, DiskShown, FoundDisk};
 pub use drift::Drift;
 pub use edit::{EditPlace, EditRequest, Edited, FileChange, ResourceChange};
 pub use effect::Effect;
@@ -78,6 +80,7 @@ words! {
     pub enum Listed {
         Deployments = "deployments",
         Machines = "machines",
+        Discovered = "discovered",
         Boots = "boots",
         Profiles = "profiles",
         Templates = "templates",

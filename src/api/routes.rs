@@ -25,8 +25,8 @@ use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, LogSender, Logbook, NewToken, Operation, Order,
     Outcome, Pool, Profile, Revision, Row, ServiceStatus, SourceStatus, Status, SubnetRow, Template, Ticket,
     TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, claim, definition,
-    deployment, drift, edit, effect, event, hold, interface, lease, log, machine, named, operation, order,
-    plan, power, subnet, ticket, token, why, wipe,
+    deployment, discovered, drift, edit, effect, event, hold, interface, lease, log, machine, named,
+    operation, order, plan, power, subnet, ticket, token, why, wipe,
 };
 use super::route::{Route, Routes};
 use super::streams::Streams;
@@ -217,6 +217,9 @@ fn list_route(what: Listed) -> Route {
         Listed::Machines => {
             route("The machines of the manifests, then those that were only seen").lists::<machine::Machine>()
         }
+        Listed::Discovered => {
+            route("Machines that our agent found and no manifest declares").lists::<discovered::Discovered>()
+        }
         Listed::Boots => route("All boots").lists::<boot::Boot>(),
         Listed::Profiles => route("The profiles of the manifests").lists::<Profile>(),
         Listed::Templates => route("The templates of the manifests").lists::<Template>(),
@@ -263,7 +266,7 @@ async fn list<B: Backend>(backend: B, operations: Operations, what: Listed, uri:
 /// Whether every machine may be looked at for an answer.
 fn is_long(what: Listed, uri: &Uri) -> bool {
     match what {
-        Listed::Deployments | Listed::Machines | Listed::Leases => !Wanted::is_page(uri),
+        Listed::Deployments | Listed::Machines | Listed::Discovered | Listed::Leases => !Wanted::is_page(uri),
         // The files of the history are read for it.
         Listed::Drift | Listed::Revisions | Listed::Claims | Listed::Orders => true,
         _ => false,
@@ -278,6 +281,7 @@ fn rows<B: Backend>(backend: &B, what: Listed, uri: &Uri) -> Response {
     match what {
         Listed::Deployments => page(uri, |after| deployment::all(&state, after)),
         Listed::Machines => page(uri, |after| machine::all(&state, after)),
+        Listed::Discovered => page(uri, |after| discovered::all(&state, after)),
         Listed::Boots => page(uri, |after| list::behind(boot::all(&state), after)),
         Listed::Profiles => page(uri, |after| list::behind(definition::all::<Profile>(&state), after)),
         Listed::Templates => page(uri, |after| list::behind(definition::all::<Template>(&state), after)),

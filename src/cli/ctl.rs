@@ -15,6 +15,7 @@ mod logs;
 mod order;
 mod output;
 mod power;
+mod register;
 mod release;
 mod resource;
 mod serve_dhcp;
@@ -65,6 +66,7 @@ enum Command {
     Claim(claim::Arguments),
     Extend(claim::Extend),
     Keep(claim::Keep),
+    Register(register::Arguments),
     Release(release::Arguments),
     Hold(hold::Hold),
     Unhold(hold::Unhold),
@@ -112,6 +114,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Unhold(arguments) => hold::unhold(arguments, remote),
         Command::Retry(arguments) => hold::retry(arguments, remote),
         Command::Wipe(arguments) => wipe::run(arguments, remote),
+        Command::Register(arguments) => register::run(arguments, remote),
         Command::Release(arguments) => release::run(arguments, remote),
         Command::Power(arguments) => power::run(arguments, remote),
         Command::Cancel(arguments) => cancel::run(arguments, remote),

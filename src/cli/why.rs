@@ -12,7 +12,7 @@ use super::remote::{self, Remote};
 use super::{Exit, exit};
 use crate::api::client::{self, ClientError};
 use crate::api::resource::why::why;
-use crate::api::resource::{Offer, Power, Why};
+use crate::api::resource::{Discovered, Offer, Power, Why};
 use crate::desired::inherited;
 use crate::media::Shelf;
 use crate::model::{Cidr, Time, printable};
@@ -157,7 +157,7 @@ fn show(found: &Why, json: bool) -> Exit {
 }
 
 fn text(found: &Why) -> String {
-    let Why { subject, verdict, machine, deployment, claim, offers, boot, look_alikes } = found;
+    let Why { subject, verdict, machine, deployment, claim, offers, boot, discovered, look_alikes } = found;
     let mut out = String::new();
     let mut line = |text: String| {
         out.extend(
@@ -183,6 +183,9 @@ fn text(found: &Why) -> String {
                 .unwrap_or_default();
             let since = deployment.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
             line(format!("{}{on}: {}{since}", deployment.name, deployment.phase));
+        }
+        (None, _) if discovered.is_some() => {
+            line(format!("{subject}: {}", discovered.iter().map(Discovered::text).collect::<String>()));
         }
         (None, Some(machine)) => match &machine.name {
             Some(name) => line(format!("machine {name}: nothing is deployed to it")),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tokio::task::JoinSet;
 
 use super::active_requests::ActiveRequests;
-use super::keeper::Keeper;
+use super::agent::Machines;
 use super::link::Followed;
 use super::service::{Part, Row, StatusBoard, mirror, supervise};
 use super::tls::{Certificates, Rooted, TlsError};
@@ -18,7 +18,7 @@ use crate::config::Config;
 pub(super) const TFTP_PORT: u16 = 69;
 
 pub struct Downloads {
-    handler: Arc<Rooted<Keeper>>,
+    handler: Arc<Rooted<Machines>>,
     files: Files,
     single_port: bool,
     http_port: u16,
@@ -37,9 +37,9 @@ pub struct Opened {
 }
 
 impl Downloads {
-    pub fn new(
+    pub(super) fn new(
         config: &Config,
-        keeper: &Keeper,
+        machines: Machines,
         files: Files,
         active_requests: ActiveRequests,
         draining: Stop,
@@ -51,7 +51,7 @@ impl Downloads {
         };
         let authority = secure.as_ref().and_then(|(_, certificates)| certificates.authority());
         Ok(Downloads {
-            handler: Arc::new(Rooted::new(Arc::new(keeper.clone()), authority)),
+            handler: Arc::new(Rooted::new(Arc::new(machines), authority)),
             files,
             single_port: config.tftp.single_port,
             http_port: config.http.port,
@@ -139,7 +139,7 @@ impl At {
         row: Row,
         first: Option<S>,
         open: impl Fn(&Downloads) -> Result<S, String> + Send + Sync + 'static,
-        run: impl Fn(S, Arc<Rooted<Keeper>>, Stop) -> R + Send + Sync + 'static,
+        run: impl Fn(S, Arc<Rooted<Machines>>, Stop) -> R + Send + Sync + 'static,
     ) where
         S: Send + 'static,
         R: Future<Output = io::Result<()>> + Send + 'static,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use crate::proto::http::Method;
+use crate::proto::http::Status;
 use crate::proto::tree::{Artifact, Asker, Refusal};
 
 /// Answers requests for names.
@@ -19,6 +20,12 @@ pub trait RequestHandler: Send + Sync + 'static {
         note: &str,
     ) -> impl Future<Output = Opened> + Send;
 
+    /// Answers our agent on a machine. It may take as long as the agent wants to wait for an order.
+    fn agent(&self, asker: &mut Asker, request: AgentRequest<'_>) -> impl Future<Output = AgentReply> + Send {
+        let _ = (asker, request);
+        std::future::ready(AgentReply { status: Status::NotFound, json: "{}".to_owned() })
+    }
+
     /// Called at the end of a transfer, for the timeline. `sent` is in bytes; `complete` means that
     /// everything asked for went out (a range counts as asked). Questions about size or freshness
     /// alone (HEAD, 304, a TFTP size probe) are no transfers.
@@ -27,6 +34,47 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Called instead where nothing was sent because the daemon itself can't, for this reason.
     fn failed(&self, asker: Asker, artifact: &Artifact, _why: &str) {
         self.done(asker, artifact, 0, false);
+    }
+}
+
+/// A request of our agent on a machine.
+#[derive(Clone, Copy, Debug)]
+pub struct AgentRequest<'a> {
+    pub method: Method,
+    /// The path below the agent's root.
+    pub path: &'a str,
+    pub query: &'a str,
+    /// What stands behind `Authorization: Bearer`.
+    pub token: Option<&'a str>,
+    pub body: &'a [u8],
+}
+
+/// The answer: JSON, a problem, or nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentReply {
+    pub status: Status,
+    pub json: String,
+}
+
+impl AgentReply {
+    pub fn json(value: &impl serde::Serialize) -> AgentReply {
+        let json = serde_json::to_string(value).expect("messages are texts, numbers and lists");
+        AgentReply { status: Status::Ok, json }
+    }
+
+    /// Nothing to say.
+    pub fn done() -> AgentReply {
+        AgentReply { status: Status::NoContent, json: String::new() }
+    }
+
+    /// `detail` is for the console of the machine.
+    pub fn problem(status: Status, detail: impl Into<String>) -> AgentReply {
+        let problem = serde_json::json!({ "status": status as u16, "detail": detail.into() });
+        AgentReply { status, json: problem.to_string() }
+    }
+
+    pub fn media_type(&self) -> &'static str {
+        if self.status == Status::Ok { "application/json" } else { "application/problem+json" }
     }
 }
 

@@ -21,9 +21,10 @@ use super::keeper::Keeper;
 use super::{bind_early, now};
 use crate::config::SyslogListen;
 use crate::desired::Deployment;
-use crate::model::Line;
+use crate::model::{Line, Name, Severity};
 use crate::proto::syslog::frames::{Frames, NoFrames};
 use crate::proto::syslog::{self, Message};
+use crate::state::State;
 pub(super) use book::Book;
 use book::{Who, Written};
 
@@ -144,6 +145,20 @@ impl Syslog {
         let (program, text): (Line, Line) = (program.into(), text.into());
         self.book.add(Written { who, address, deployment, facility, severity, program, text, at, is_known });
     }
+}
+
+/// Takes a line of a machine's console that our agent sent.
+pub(super) fn take_console(book: &Book, state: &State, machine: &Name, address: IpAddr, text: &str) {
+    let (who, at) = (Who::Machine(machine.clone()), now());
+    if !book.admits(&who, address, at) {
+        return;
+    }
+    let deployment = state.tenant(machine).cloned();
+    let text = text.replace('\t', " ");
+    let text: Line = mask::masked(text.trim_end(), state, deployment.as_deref()).into_owned().into();
+    let deployment = deployment.map(|deployment| deployment.name.clone());
+    let (facility, severity, program) = ("kern", Severity::Info, "console".into());
+    book.add(Written { who, address, deployment, facility, severity, program, text, at, is_known: true });
 }
 
 fn open(address: SocketAddr, kind: Type) -> io::Result<Socket> {

@@ -26,7 +26,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
-use super::request_handler::{Method, Opened, RequestHandler};
+use super::request_handler::{AgentReply, AgentRequest, Method, Opened, RequestHandler};
 use crate::model::Content;
 use crate::model::hex::hex;
 use crate::proto::tree::{Artifact, Asker};
@@ -284,6 +284,10 @@ impl<O: RequestHandler> RequestHandler for Rooted<O> {
             Some(artifact) => Opened::Serve(artifact),
             None => self.inner.open(asker, method, path, note).await,
         }
+    }
+
+    async fn agent(&self, asker: &mut Asker, request: AgentRequest<'_>) -> AgentReply {
+        self.inner.agent(asker, request).await
     }
 
     fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool) {

@@ -3,6 +3,7 @@
 //! from another. Linear in the size of the inventory.
 
 mod address;
+mod agent;
 mod boot;
 mod clear;
 mod definition;
@@ -81,6 +82,7 @@ pub fn resolve_again(
     resolver.dhcp_options();
     resolver.subnets();
     resolver.boots();
+    resolver.agents();
     resolver.templates();
     resolver.profiles();
     resolver.machines();

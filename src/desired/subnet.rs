@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::DhcpOptions;
-use crate::model::{Advertise, Cidr, Cidr6, Mode, Name, Origin, Range, Range6, Span};
+use crate::model::{Advertise, Cidr, Cidr6, Idle, Mode, Name, Origin, Range, Range6, Span, Unknown};
 
 /// One `[subnet.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,10 @@ pub struct Subnet {
     pub options: DhcpOptions,
     /// What the daemon is there, unless it is even less on that interface.
     pub mode: Mode,
+    /// What is done about machines that no manifest declares.
+    pub unknown: Unknown,
+    /// What our agent does on a machine that nobody has.
+    pub idle: Idle,
     /// IPv6 on the same link; `None`: the daemon does not use IPv6 there.
     pub ipv6: Option<Ipv6>,
     /// Subnets of one segment are on one wire (`shares`): the name of the first.

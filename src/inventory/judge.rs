@@ -19,6 +19,8 @@ pub(super) struct Judge<'a> {
     pub deployment: &'a Deployment,
     /// Whether it stands for a pool of its name.
     pub is_pool: bool,
+    /// Where what is simulated is written, if that is no deployment.
+    pub place: Option<Mark>,
 }
 
 impl Judge<'_> {
@@ -59,9 +61,13 @@ impl Judge<'_> {
         }
         // Without the call the installation counts as unreported, which is safe.
         let level = if stop.fault == Fault::NoCompletion { Level::Warning } else { problem.level };
-        problem
-            .level(level)
-            .help(format!("`voldemort check -v --deployment {name}` shows the simulated boot"))
+        let problem = problem.level(level);
+        match self.place {
+            Some(_) => problem,
+            None => {
+                problem.help(format!("`voldemort check -v --deployment {name}` shows the simulated boot"))
+            }
+        }
     }
 
     fn header(&self) -> Mark {
@@ -69,7 +75,8 @@ impl Judge<'_> {
             let pool = self.documents.pools.get(&self.deployment.name);
             return pool.map_or(Mark::new(0, 0..0), |own| own.mark);
         }
-        self.documents.deployments.get(&self.deployment.name).map_or(Mark::new(0, 0..0), |own| own.mark)
+        let own = || self.documents.deployments.get(&self.deployment.name).map(|own| own.mark);
+        self.place.or_else(own).unwrap_or(Mark::new(0, 0..0))
     }
 
     /// What in the manifests or templates made it stop.

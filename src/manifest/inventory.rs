@@ -9,8 +9,8 @@ use super::kind::table::table;
 use super::shape::Form;
 use super::shape::Shape::*;
 use super::value::{Extract, Table as TableValue};
-use super::{Code, Level, Mark, Marked, Problem};
-use crate::model::{OnReturn, Proof, Rate, Window as Times};
+use super::{Code, Kind, Level, Mark, Marked, Problem};
+use crate::model::{Cpu, Name, OnReturn, Proof, Rate, Window as Times};
 
 /// Its name.
 pub(super) const FILE: &str = "voldemort.toml";
@@ -22,6 +22,8 @@ table! {
     pub struct File: "`voldemort.toml` files", "Settings of the inventory itself." {
         format: Option<Marked<i64>> = must "format": Integer(0), "Version of the manifest language: 1.";
         safety: Option<Safety> = may "safety": Table(Safety::FIELDS), "When a revision is held back.";
+        agent: Option<Agent> = may "agent": Table(Agent::FIELDS),
+            "The program that looks at unknown machines and wipes disks, in the memory of the machine.";
         check: Option<Marked<TableValue>> = may "check":
             Map(&Text(Form::Choice(&["error", "warning", "note", "off"]))),
             "Levels of adjustable checks, by code.";
@@ -58,10 +60,34 @@ table! {
     }
 }
 
+table! {
+    pub struct Agent: "`agent` tables", "Our agent on machines." {
+        boot: Option<AgentBoots> = must "boot": Table(AgentBoots::FIELDS),
+            "The boot whose kernel the agent runs on, by the machines' architecture.";
+    }
+}
+
+table! {
+    pub struct AgentBoots: "`boot` tables of `agent`", "Boots by architecture." {
+        x86_64: Option<Marked<Name>> = may "x86_64": Text(Form::Name(Kind::Boot)), "For x86-64 machines.";
+        aarch64: Option<Marked<Name>> = may "aarch64": Text(Form::Name(Kind::Boot)), "For 64-bit Arm machines.";
+    }
+    either: ["x86_64", "aarch64"];
+}
+
+impl AgentBoots {
+    /// The names that are there, by architecture.
+    pub fn all(&self) -> impl Iterator<Item = (Cpu, &Marked<Name>)> {
+        let all = [(Cpu::X86_64, &self.x86_64), (Cpu::Aarch64, &self.aarch64)];
+        all.into_iter().filter_map(|(cpu, name)| Some((cpu, name.as_ref()?)))
+    }
+}
+
 /// The settings of an inventory.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     pub safety: Safety,
+    pub agent: Option<Agent>,
     /// Levels of adjustable checks; `None` turns one off.
     pub levels: BTreeMap<Code, Option<Level>>,
 }
@@ -70,14 +96,14 @@ impl Inventory {
     pub(super) fn read(checker: &mut Checker, tree: &Tree) -> Inventory {
         let mark = Mark::new(checker.file, 0..0);
         let mut table = checker.table(Subject { fields: File::FIELDS, name: FILE, mark }, tree);
-        let File { format, safety, check } = File::read(&mut table);
+        let File { format, safety, agent, check } = File::read(&mut table);
         if let Some(Marked { value, mark }) = format.filter(|format| format.value != FORMAT) {
             let message = format!("this voldemort does not know inventory format {value}");
             let problem = Problem::new(Code::Format, mark, message, format!("it knows {FORMAT}"));
             checker.problems.push(problem.help("use a newer voldemort, or write `format = 1`"));
         }
         let levels = check.map_or_else(TableValue::default, |check| check.value);
-        Inventory { safety: safety.unwrap_or_default(), levels: levels_of(checker, levels) }
+        Inventory { safety: safety.unwrap_or_default(), agent, levels: levels_of(checker, levels) }
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::junk::is_junk_serial;
 use super::printable::is_printable;
+use super::size::Size;
 
 /// The hardware of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -208,6 +209,70 @@ impl Facts {
         }
         self
     }
+}
+
+impl Facts {
+    /// In a few words, for people: `Dell Inc. PowerEdge R640 (serial ABC), 64 GiB, 2 disks, 2 network cards`.
+    pub fn summary(&self) -> String {
+        let make: Vec<&str> =
+            [&self.vendor, &self.product].into_iter().flatten().map(String::as_str).collect();
+        let mut parts = vec![if make.is_empty() { "a machine".to_owned() } else { make.join(" ") }];
+        if let Some(serial) = self.serial.as_deref().filter(|serial| !is_junk_serial(serial)) {
+            parts[0].push_str(&format!(" (serial {serial})"));
+        }
+        parts.push(Size(self.memory).to_string());
+        parts.push(counted(self.disks.len(), "disk"));
+        parts.push(counted(self.nics.len(), "network card"));
+        parts.join(", ")
+    }
+
+    /// What differs in later facts of the same machine, each in a few words. What changes with every start, such as
+    /// links and kernel names, is no difference.
+    pub fn changes(&self, later: &Facts) -> Vec<String> {
+        let mut changes = Vec::new();
+        let mut add = |name: &str, before: &str, after: &str| {
+            if before != after {
+                let shown = |text: &str| if text.is_empty() { "nothing" } else { text }.to_owned();
+                changes.push(format!("{name} was {} and is {}", shown(before), shown(after)));
+            }
+        };
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        add("the vendor", &text(&self.vendor), &text(&later.vendor));
+        add("the product", &text(&self.product), &text(&later.product));
+        add("the serial number", &text(&self.serial), &text(&later.serial));
+        add("the UUID", &text(&self.uuid), &text(&later.uuid));
+        add("the firmware", &text(&self.bios_version), &text(&later.bios_version));
+        add("the processor", &text(&self.cpu.model), &text(&later.cpu.model));
+        let cores = |facts: &Facts| facts.cpu.cores.to_string();
+        add("the number of cores", &cores(self), &cores(later));
+        add("the memory", &Size(self.memory).to_string(), &Size(later.memory).to_string());
+        let disks = |facts: &Facts| -> Vec<(String, u64)> {
+            facts.disks.iter().map(|disk| (disk.identity(), disk.bytes)).collect()
+        };
+        let nics = |facts: &Facts| -> Vec<(String, u64)> {
+            let own = |nic: &Nic| nic.permanent_mac.clone().unwrap_or_else(|| nic.mac.clone());
+            facts.nics.iter().map(|nic| (own(nic), 0)).collect()
+        };
+        moved("disk", &disks(self), &disks(later), &mut changes);
+        moved("network card", &nics(self), &nics(later), &mut changes);
+        changes
+    }
+}
+
+/// What is gone, and what is new.
+fn moved(what: &str, before: &[(String, u64)], after: &[(String, u64)], changes: &mut Vec<String>) {
+    let shown = |(id, bytes): &(String, u64)| match bytes {
+        0 => id.clone(),
+        bytes => format!("{id} ({})", Size(*bytes)),
+    };
+    let gone = before.iter().filter(|one| !after.contains(one));
+    changes.extend(gone.map(|one| format!("{what} {} is gone", shown(one))));
+    let new = after.iter().filter(|one| !before.contains(one));
+    changes.extend(new.map(|one| format!("{what} {} is new", shown(one))));
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What SMBIOS and disks pad their texts with goes.

@@ -14,6 +14,7 @@
 //! | `boot.scr.uimg` | U-Boot's way to `pxelinux.cfg/…` |
 //! | `config.txt`, `SERIAL/start4.elf`, … | what a Raspberry Pi wants of its boot's tree |
 
+mod agent;
 mod answers;
 mod asker;
 mod facts;

@@ -27,6 +27,9 @@ pub const WELL_KNOWN: &[(&str, &str)] = &[
     ("timezone", "as Europe/Berlin, or empty for UTC"),
 ];
 
+/// What the command line of a boot may use that our agent runs on: nothing else is known of any machine.
+pub const AGENT: &[&str] = &["mac", "server_url", "media_url"];
+
 /// Whether a template may use this variable without declaring it.
 pub fn is_well_known(name: &str) -> bool {
     WELL_KNOWN.iter().any(|(known, _)| *known == name)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::State;
 use super::lifecycle::{Condition, Known};
 use crate::desired::{Deployment, Place, Pool};
+use crate::model::wish::Lacks;
 use crate::model::words::words;
 use crate::model::{Caller, Name, OnReturn, Span, Time, WipeLevel};
 
@@ -80,6 +81,7 @@ words! {
     /// Why a claim does not get a machine.
     pub enum WhyNot {
         Labels = "its labels are others than the pool's selector",
+        Hardware = "its hardware is not what the pool's selector asks for, or our agent has not looked at it",
         NotAccepted = "no manifest declares it",
         Protected = "it is protected",
         Held = "a person holds it",
@@ -127,16 +129,15 @@ impl State {
     /// Why a pool does not give this machine out; `None` if it may.
     pub fn why_not(&self, pool: &Pool, machine: &Name) -> Option<WhyNot> {
         let Some(declared) = self.desired.machines.get(machine) else { return Some(WhyNot::NotAccepted) };
-        let carries = match &pool.prototype.place {
-            Place::Select(labels) => {
-                labels.iter().all(|(key, value)| declared.labels.get(key) == Some(value))
-            }
-            Place::Machine(own) => own == machine,
+        let lacks = match &pool.prototype.place {
+            Place::Select(selector) => self.lacks(declared, selector),
+            Place::Machine(own) => (own != machine).then_some(Lacks::Label),
         };
         let life = self.life(machine);
         let order = life.and_then(|life| life.order.as_ref());
         Some(match self.tenancy(machine) {
-            _ if !carries => WhyNot::Labels,
+            _ if lacks == Some(Lacks::Label) => WhyNot::Labels,
+            _ if lacks == Some(Lacks::Fact) => WhyNot::Hardware,
             _ if self.known(machine) != Known::Accepted => WhyNot::NotAccepted,
             Some(tenancy) if tenancy.is_claim => WhyNot::Claimed,
             Some(_) => WhyNot::Deployed,

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::{Duty, Install, InstallStage, State};
-use crate::desired::{Deployment, Machine};
+use crate::desired::{Deployment, Machine, Place};
+use crate::model::wish;
 use crate::model::words::words;
 use crate::model::{Name, PowerState, Time};
 
@@ -29,6 +30,8 @@ pub enum DriftKind {
     Address,
     /// It is installed on another machine.
     Machine,
+    /// The hardware of the machine that was chosen for it is not what it asks for any more.
+    Hardware,
     /// It is switched off, and its deployment is to run.
     Off,
     /// It runs what a deployment installed that is in no manifest any more.
@@ -40,6 +43,7 @@ words! {
     pub enum Aspect {
         Address = "address",
         Content = "content",
+        Hardware = "hardware",
         Machine = "machine",
         Power = "power",
     }
@@ -51,6 +55,7 @@ impl DriftKind {
             DriftKind::Content => Aspect::Content,
             DriftKind::Address => Aspect::Address,
             DriftKind::Machine => Aspect::Machine,
+            DriftKind::Hardware => Aspect::Hardware,
             DriftKind::Off | DriftKind::Abandoned => Aspect::Power,
         }
     }
@@ -96,6 +101,12 @@ impl State {
             && used != wanted
         {
             add(DriftKind::Address, used.to_string(), wanted.to_string(), None);
+        }
+        if let (Place::Select(selector), Some(facts)) =
+            (&deployment.place, machine.and_then(|one| self.facts(one)))
+            && let Some(wish) = wish::unmet(selector, facts)
+        {
+            add(DriftKind::Hardware, wish.found(facts), wish.to_string(), None);
         }
         if let Some((machine, since)) = described.and_then(|machine| Some((machine, self.is_off(machine)?)))
             && self.is_to_run(deployment, machine)

@@ -307,6 +307,8 @@ mod tests {
             lease: Span::seconds(3600),
             options: Default::default(),
             mode: Default::default(),
+            unknown: Default::default(),
+            idle: Default::default(),
             ipv6: Some(ipv6),
             origin: crate::model::Origin { file: "t".into(), line: 1, column: 1 },
         })

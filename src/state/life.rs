@@ -9,6 +9,7 @@ use super::lifecycle::{Boot, Condition, DiskState, Known, Word, Work, boot, word
 use super::outbox::{EffectId, Task};
 use super::{Duty, InstallStage, State};
 use crate::desired::Deployment;
+use crate::model::facts::Facts;
 use crate::model::{Caller, Mac, Name, OnReturn, Time, WipeLevel};
 
 /// What is recorded of a machine.
@@ -116,6 +117,11 @@ impl State {
     /// What is recorded of a machine.
     pub fn life(&self, machine: &Name) -> Option<&Arc<Life>> {
         self.lasting.lives.get(machine)
+    }
+
+    /// What our agent found out about a machine's hardware.
+    pub fn facts(&self, machine: &Name) -> Option<&Arc<Facts>> {
+        self.lasting.facts.get(machine)
     }
 
     fn order(&self, machine: &Name) -> Option<&Arc<Order>> {
@@ -322,7 +328,9 @@ pub struct AgentReport {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
     /// It runs, and shows the hardware. It says so again as long as it has to wait.
-    Hello { cards: Arc<[Mac]>, disks: Arc<[SeenDisk]> },
+    Hello { cards: Arc<[Mac]>, disks: Arc<[SeenDisk]>, facts: Option<Arc<Facts>> },
+    /// It carries the order out, and gets further.
+    Running,
     /// Every disk of its order is wiped.
     Wiped,
     /// Whether what it read back holds nothing of what was there.

@@ -12,7 +12,7 @@
 use std::fmt;
 
 use super::Server;
-use crate::desired::{Boot, Deployment, Machine};
+use crate::desired::{Boot, Machine};
 use crate::model::{ClientArch, Cpu, Firmware};
 
 /// The usual programs by what they run on, best first. The snp builds of iPXE use the firmware's own
@@ -60,10 +60,9 @@ pub fn choose(
     arch: Option<ClientArch>,
     server: &Server,
     machine: Option<&Machine>,
-    deployment: Option<&Deployment>,
+    boot: Option<&Boot>,
 ) -> Result<Chosen, String> {
     let Some(arch) = arch else { return Err("its architecture (option 93) is unknown".into()) };
-    let boot = deployment.map(|deployment| &*deployment.boot);
     let fits = |name: &&str| name.ends_with(".efi") != (arch.firmware == Firmware::Bios);
     let find = |name: &str| place(server, boot, name);
     let own = machine.iter().flat_map(|machine| &machine.loader).map(|name| (Rule::Machine, &**name));

@@ -10,10 +10,11 @@ use super::queue;
 use super::ran::Ran;
 use super::{
     ApiToken, Claim, Contest, Guards, Installs, Leases, Leases6, Life, Outbox, Progress, Revision, Seen,
-    Serials, Server, State, Tenancy, TokenKey, Trust, gate, longest, looping, memo, power_order, schedule,
-    served,
+    Serials, Server, State, Tenancy, TokenKey, Trust, agent_boot, gate, longest, looping, memo, power_order,
+    schedule, served,
 };
 use crate::desired::{Deployment, Desired};
+use crate::model::facts::Facts;
 use crate::model::{Mac, Name, PowerReading, Time};
 use crate::state::Secrets;
 
@@ -37,6 +38,8 @@ pub struct Lasting {
     /// What is recorded of machines besides, where there is anything.
     pub lives: imbl::OrdMap<Name, Arc<Life>>,
     pub claims: imbl::OrdMap<Name, Arc<Claim>>,
+    /// What our agent found out about machines' hardware.
+    pub facts: imbl::OrdMap<Name, Arc<Facts>>,
     /// The number of the last claim.
     pub last_claim: u64,
     /// Deployments that choose their machine and have none, and since which number they wait.
@@ -82,6 +85,8 @@ pub(super) struct Observed {
     pub(super) loops: looping::Loops,
     /// What installers said last of installations that have not ended, by their numbers.
     pub(super) progress: imbl::OrdMap<u64, Progress>,
+    /// Unknown machines that booted our agent and did not report yet.
+    pub(super) tries: imbl::HashMap<Mac, agent_boot::Tries>,
     /// The power states that the controllers of machines reported, by machine.
     pub(super) power: imbl::OrdMap<Name, PowerReading>,
     /// What became of orders about the power of machines.
@@ -140,6 +145,7 @@ impl Default for Lasting {
             tenancies: imbl::OrdMap::new(),
             lives: imbl::OrdMap::new(),
             claims: imbl::OrdMap::new(),
+            facts: imbl::OrdMap::new(),
             last_claim: 0,
             unplaced: imbl::OrdMap::new(),
             ran: Ran::default(),

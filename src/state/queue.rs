@@ -75,8 +75,7 @@ impl State {
         else {
             return false;
         };
-        labels.iter().all(|(key, value)| declared.labels.get(key) == Some(value))
-            && !self.is_kept_from(deployment, machine)
+        self.lacks(declared, labels).is_none() && !self.is_kept_from(deployment, machine)
     }
 
     /// Takes note that somebody waits, or does not any more.

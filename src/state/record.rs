@@ -14,6 +14,7 @@ mod caller;
 mod card;
 mod claim;
 mod effect;
+mod facts;
 mod file;
 mod installs;
 mod lease4;
@@ -37,6 +38,7 @@ use ::bytes::Bytes;
 
 use super::outbox::{EffectId, Pending};
 use super::{ApiToken, Claim, Install, Lease, Lease6, Life, Served, Tenancy};
+use crate::model::facts::Facts;
 use crate::model::{Mac, Name};
 
 pub use super::revision::stored::SavedRevision;
@@ -78,6 +80,8 @@ pub enum Record {
     /// What is recorded of a machine besides.
     Life(Name, Option<Arc<Life>>),
     Claim(Name, Option<Arc<Claim>>),
+    /// What our agent found out about a machine's hardware.
+    Facts(Name, Option<Arc<Facts>>),
 }
 
 /// How the records of one kind lie in bytes.
@@ -196,6 +200,7 @@ kinds! {
     Tenancy = 16: tenancy::Tenancy,
     Life = 17: life::Life,
     Claim = 18: claim::Claim,
+    Facts = 19: facts::Facts,
 }
 
 impl RecordKind {
@@ -232,6 +237,7 @@ impl Record {
             Record::Tenancy(..) => RecordKind::Tenancy,
             Record::Life(..) => RecordKind::Life,
             Record::Claim(..) => RecordKind::Claim,
+            Record::Facts(..) => RecordKind::Facts,
         }
     }
 
@@ -253,6 +259,7 @@ impl Record {
             Record::Tenancy(machine, _) => tenancy::Tenancy::write_key(machine, out),
             Record::Life(machine, _) => life::Life::write_key(machine, out),
             Record::Claim(name, _) => claim::Claim::write_key(name, out),
+            Record::Facts(machine, _) => facts::Facts::write_key(machine, out),
             Record::Revision(_) | Record::Serial(_) | Record::Restored(_) => {}
         }
     }
@@ -293,6 +300,7 @@ impl Record {
             }
             Record::Life(_, life) => life.as_ref().is_some_and(|life| put::<life::Life>(life, out)),
             Record::Claim(_, claim) => claim.as_ref().is_some_and(|claim| put::<claim::Claim>(claim, out)),
+            Record::Facts(_, facts) => facts.as_ref().is_some_and(|facts| put::<facts::Facts>(facts, out)),
             Record::Tenancy(_, tenancy) => {
                 tenancy.as_ref().is_some_and(|tenancy| put::<tenancy::Tenancy>(tenancy, out))
             }

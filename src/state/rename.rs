@@ -99,6 +99,7 @@ pub(super) fn lives(lasting: &mut Lasting, renamed: &BTreeMap<Name, Name>) {
     }
     by_new_names(&mut lasting.tenancies, renamed);
     by_new_names(&mut lasting.lives, renamed);
+    by_new_names(&mut lasting.facts, renamed);
     for (name, claim) in lasting.claims.clone() {
         let Some(machine) = claim.machine().and_then(|machine| renamed.get(machine)) else { continue };
         let place = claim.place.clone().map(|place| Granted { machine: machine.clone(), ..place });

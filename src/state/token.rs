@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac as _};
+use ring::signature::{Ed25519KeyPair, KeyPair};
 use sha2::Sha256;
 
 use super::{Install, State};
 use crate::desired::Deployment;
-use crate::model::{Name, hex};
+use crate::model::{Name, base64, hex};
 
 /// What a token opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +23,38 @@ pub enum Purpose {
 /// The key of the capability URLs, as HMAC begins with it: the blocks that depend on the key alone are half of
 /// what a token costs, and each request for an answer file takes one or more tokens.
 #[derive(Clone)]
-pub struct TokenKey(Arc<Hmac<Sha256>>);
+pub struct TokenKey(Arc<Keys>);
+
+struct Keys {
+    hmac: Hmac<Sha256>,
+    /// Signs what our agent is to do. It follows from the key of the state directory, so that it lasts as long.
+    orders: Ed25519KeyPair,
+}
 
 impl From<[u8; 32]> for TokenKey {
     fn from(key: [u8; 32]) -> TokenKey {
-        TokenKey(Arc::new(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length")))
+        let hmac: Hmac<Sha256> = Hmac::new_from_slice(&key).expect("HMAC takes keys of any length");
+        let mut seed = hmac.clone();
+        seed.update(b"orders of our agent");
+        let seed = seed.finalize().into_bytes();
+        let orders = Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed has 32 bytes");
+        TokenKey(Arc::new(Keys { hmac, orders }))
     }
 }
 
 impl TokenKey {
     fn hmac(&self) -> Hmac<Sha256> {
-        Hmac::clone(&self.0)
+        self.0.hmac.clone()
+    }
+
+    /// The public key of what is signed for our agent.
+    pub fn agent_key(&self) -> [u8; 32] {
+        self.0.orders.public_key().as_ref().try_into().expect("Ed25519's public keys have 32 bytes")
+    }
+
+    /// Ed25519 over the bytes of a text, in base64.
+    pub fn sign(&self, text: &str) -> String {
+        base64(self.0.orders.sign(text.as_bytes()).as_ref())
     }
 }
 
@@ -114,7 +136,7 @@ impl State {
 }
 
 /// Takes the same time wherever they differ.
-fn is_same(token: &str, expected: &str) -> bool {
+pub(super) fn is_same(token: &str, expected: &str) -> bool {
     let different = |sum: u8, (a, b): (u8, u8)| sum | (a ^ b);
     token.len() == expected.len() && token.bytes().zip(expected.bytes()).fold(0, different) == 0
 }

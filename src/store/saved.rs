@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::log::frame::{Entry, Flag};
 use super::log::load::{Held, Laid};
+use crate::model::facts::Facts;
 use crate::model::{Mac, Name};
 use crate::state::budget::{self, Budget};
 use crate::state::longest::{self, Longest};
@@ -46,6 +47,8 @@ pub struct Saved {
     /// What is recorded of machines besides.
     pub lives: Vec<(Name, Arc<Life>)>,
     pub claims: Vec<Arc<Claim>>,
+    /// What our agent found out about machines.
+    pub facts: Vec<(Name, Arc<Facts>)>,
     pub protected: Vec<Name>,
     pub leases: Vec<Lease>,
     pub leases6: Vec<Lease6>,
@@ -144,7 +147,9 @@ impl Damage {
             | RecordKind::Lease6
             | RecordKind::Lease4
             | RecordKind::Effect
-            | RecordKind::ApiToken => Some(Flag::Deleted),
+            | RecordKind::ApiToken
+            // The next report says it again.
+            | RecordKind::Facts => Some(Flag::Deleted),
             RecordKind::Installs
             | RecordKind::Assignment
             | RecordKind::Tenancy
@@ -204,6 +209,7 @@ impl Saved {
             tenancies: self.tenancies.iter().cloned().collect(),
             lives: self.lives.iter().cloned().collect(),
             claims: self.claims.iter().map(|claim| (claim.name.clone(), claim.clone())).collect(),
+            facts: self.facts.iter().cloned().collect(),
             last_claim: self.last_claim(),
             unplaced: queue::of_note(note(queue::NOTE)),
             budget: Budget::of_note(note(budget::NOTE), ran.now),
@@ -320,6 +326,7 @@ impl Saved {
             Record::ApiToken(_, token) => self.tokens.extend(token),
             Record::Life(machine, life) => self.lives.extend(life.map(|life| (machine, life))),
             Record::Claim(_, claim) => self.claims.extend(claim),
+            Record::Facts(machine, facts) => self.facts.extend(facts.map(|facts| (machine, facts))),
             Record::Tenancy(machine, tenancy) => self.tenancies.extend(tenancy.map(|one| (machine, one))),
         }
     }
@@ -430,6 +437,7 @@ impl Saved {
             tenancies,
             lives,
             claims,
+            facts,
             protected,
             leases,
             leases6,
@@ -460,6 +468,7 @@ impl Saved {
         records.extend(former.map(|(name, machine)| Record::Assignment(name, Some(machine))));
         records.extend(lives.into_iter().map(|(machine, life)| Record::Life(machine, Some(life))));
         records.extend(claims.into_iter().map(|claim| Record::Claim(claim.name.clone(), Some(claim))));
+        records.extend(facts.into_iter().map(|(machine, facts)| Record::Facts(machine, Some(facts))));
         records.extend(tenancies.into_iter().map(|(machine, one)| Record::Tenancy(machine, Some(one))));
         records.extend(protected.into_iter().map(|machine| Record::Protection(machine, true)));
         records.extend(served.into_iter().map(|(name, one)| Record::Served(name, Some(one.into()))));

@@ -11,7 +11,7 @@ fn choose(kind: ClientKind, code: u16, names: &[&'static str]) -> BootFile {
     let mut server = (**state.server()).clone();
     server.http_port = 8080;
     let client = Client { kind, arch: ClientArch::from_code(code) };
-    let booter = Booter { client: &client, mac: mac("52:54:00:aa:00:01"), machine: None, deployment: None };
+    let booter = Booter { client: &client, mac: mac("52:54:00:aa:00:01"), machine: None, boot: None };
     BootFile::of(booter, &server, server.address)
 }
 

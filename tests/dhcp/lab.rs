@@ -36,10 +36,28 @@ pub(crate) fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
         lease: Span::seconds(3600),
         options: Default::default(),
         mode: Default::default(),
+        unknown: Default::default(),
+        idle: Default::default(),
         ipv6: None,
         segment: name.parse().unwrap(),
         origin: origin(1),
     }
+}
+
+fn boot(name: &str) -> Arc<Boot> {
+    Arc::new(Boot {
+        name: name.parse().unwrap(),
+        prefix: name.into(),
+        kernel: boot::File { path: "linux".into(), entry: None },
+        initrd: vec![],
+        modules: vec![],
+        agent: None,
+        cmdline: vec![],
+        cpu: Cpu::X86_64,
+        loader: vec![],
+        tree: None,
+        origin: origin(5),
+    })
 }
 
 /// An inventory under construction.
@@ -96,19 +114,7 @@ impl Lab {
             address: address.map(ip),
             address6: None,
             subnet: self.desired.subnets[subnet].clone(),
-            boot: Arc::new(Boot {
-                name: "debian".parse().unwrap(),
-                prefix: "debian".into(),
-                kernel: boot::File { path: "linux".into(), entry: None },
-                initrd: vec![],
-                modules: vec![],
-                agent: None,
-                cmdline: vec![],
-                cpu: Cpu::X86_64,
-                loader: vec![],
-                tree: None,
-                origin: origin(5),
-            }),
+            boot: boot("debian"),
             template: None,
             profile: None,
             user_data: None,
@@ -120,6 +126,12 @@ impl Lab {
         };
         self.desired.deployments.insert(name.clone(), Arc::new(deployment));
         self.tenants.insert(name.clone(), name);
+        self
+    }
+
+    /// Names a boot that our agent runs on.
+    pub(crate) fn agent(mut self) -> Lab {
+        self.desired.agent.boots.insert(Cpu::X86_64, boot("agent"));
         self
     }
 

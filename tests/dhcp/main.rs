@@ -4,6 +4,7 @@ mod battery;
 mod boot_file;
 mod conformance;
 mod conformance6;
+mod discovery;
 mod exchange;
 mod identity;
 mod ipv6;

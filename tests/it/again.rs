@@ -243,12 +243,13 @@ fn meaning(desired: &Desired) -> String {
         pools,
         selects,
         safety,
+        agent,
         secrets,
         definitions,
         fixed: _,
     } = desired;
     let macs: BTreeMap<_, _> = macs.iter().collect();
-    let rest = format!("{macs:?}{pools:?}{selects}{safety:?}{secrets:?}{definitions:?}");
+    let rest = format!("{macs:?}{pools:?}{selects}{safety:?}{agent:?}{secrets:?}{definitions:?}");
     format!("{subnets:#?}{boots:#?}{machines:#?}{deployments:#?}{rest}")
 }
 

@@ -143,6 +143,8 @@ fn the_daemons_subnet_serves_inventories_without_one() {
         lease: Span::seconds(60),
         options: Default::default(),
         mode: Default::default(),
+        unknown: Default::default(),
+        idle: Default::default(),
         ipv6: None,
         segment: "default".parse().unwrap(),
         origin: Origin { file: "daemon.toml".into(), line: 1, column: 1 },

@@ -1,6 +1,7 @@
 //! The daemon's sockets against real clients, in network namespaces of their own. Needs root;
 //! says so and passes where there is none.
 
+mod agent;
 mod asker;
 mod audit;
 #[allow(dead_code, reason = "shared with the tests of the drivers")]

@@ -44,6 +44,9 @@ fn meaning(kind: DriftKind) -> &'static str {
         DriftKind::Content => "installed with another content; raise redeploy to install this one",
         DriftKind::Address => "uses another address until it asks DHCP again",
         DriftKind::Machine => "installed on another machine; raise redeploy to install here",
+        DriftKind::Hardware => {
+            "its machine has other hardware than it asks for; choose another machine, or ask for less"
+        }
         DriftKind::Off => "should run and is switched off; a person has to switch it on",
         DriftKind::Abandoned => "is released and still runs what this former deployment installed",
     }

@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Event as EventRow, claim, deployment, event, machine};
+use super::{Discovered, Event as EventRow, claim, deployment, discovered, event, machine};
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::desired::{Deployment, Machine};
 use crate::model::similar::similar;
-use crate::model::{ClientArch, Cpu, Firmware, Identity, Mac, Name, Time};
+use crate::model::{ClientArch, Cpu, Firmware, Identity, Mac, Name, Time, Unknown};
 use crate::render::installer::METADATA_FILES;
 use crate::state::loader::{self, Chosen, Rule};
 use crate::state::{Event, Stage, State};
@@ -39,6 +39,9 @@ pub struct Why {
     pub offers: Vec<Offer>,
     /// The timeline of its last boot, oldest first.
     pub boot: Vec<EventRow>,
+    /// What our agent found out, where it found a machine that no manifest declares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovered: Option<Discovered>,
     /// Hardware addresses one typing mistake away: of a card in no manifest those that manifests have and that were never
     /// seen, and the other way round.
     pub look_alikes: Vec<LookAlike>,
@@ -82,6 +85,9 @@ async fn answer<B: Backend>(Shared(backend): Shared<B>, Path(subject): Path<Stri
 pub fn why(state: &State, subject: &str, events: &[(u64, Event)], now: Time) -> Result<Why, String> {
     let (machine, macs) = match subject.parse::<Mac>() {
         Ok(mac) => (state.machine(mac), vec![mac]),
+        Err(_) if found_cards(state, subject).is_some() => {
+            (None, found_cards(state, subject).unwrap_or_default())
+        }
         Err(_) => {
             let machine = match Identity::uuid(subject) {
                 Ok(uuid) => Some(of_uuid(state, &uuid)?),
@@ -89,6 +95,10 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)], now: Time) -> 
             };
             (machine, machine.map(|machine| state.cards(machine)).unwrap_or_default())
         }
+    };
+    let discovered = match machine {
+        Some(_) => None,
+        None => macs.iter().find_map(|mac| state.machine_of_card(*mac)),
     };
     let deployment = match machine {
         Some(machine) => state.tenant(&machine.name),
@@ -116,8 +126,9 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)], now: Time) -> 
         claim: claim.and_then(|name| claim::one(state, &name, now)),
         offers: match deployment {
             Some(deployment) => offers(state, deployment, machine.map(|machine| &**machine)),
-            None => strangers(state, machine.map(|machine| &**machine)),
+            None => strangers(state, machine.map(|machine| &**machine), &macs),
         },
+        discovered: discovered.and_then(|name| discovered::one(state, name)),
         boot: boot.iter().map(|(sequence, event)| event::one(*sequence, event)).collect(),
         look_alikes: look_alikes(state, machine.map(|machine| &**machine), &macs),
     })
@@ -127,6 +138,12 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)], now: Time) -> 
 fn of_uuid<'a>(state: &'a State, uuid: &Identity) -> Result<&'a std::sync::Arc<Machine>, String> {
     let found = state.desired().machines.values().find(|machine| machine.ids.contains(uuid));
     found.ok_or_else(|| format!("no machine of the manifests has the {uuid}"))
+}
+
+/// The cards of a machine that our agent found and no manifest declares.
+fn found_cards(state: &State, name: &str) -> Option<Vec<Mac>> {
+    let found = discovered::one(state, &name.parse().ok()?)?;
+    Some(found.macs.iter().filter_map(|mac| mac.parse().ok()).collect())
 }
 
 /// The machine of a deployment, else the machine of that name.
@@ -220,17 +237,18 @@ fn programs(
     possible
         .map(|firmware| {
             let arch = ClientArch { cpu, firmware };
-            let (value, rule) = match loader::choose(Some(arch), state.server(), machine, Some(deployment)) {
-                Ok(Chosen { rule, place }) => (format!("{} ({rule})", place.name()), Some(rule)),
-                Err(missing) => (format!("none: {missing}"), None),
-            };
+            let (value, rule) =
+                match loader::choose(Some(arch), state.server(), machine, Some(&deployment.boot)) {
+                    Ok(Chosen { rule, place }) => (format!("{} ({rule})", place.name()), Some(rule)),
+                    Err(missing) => (format!("none: {missing}"), None),
+                };
             (format!("boot program ({firmware})"), value, rule)
         })
         .collect()
 }
 
 /// What a machine without a deployment gets.
-fn strangers(state: &State, machine: Option<&Machine>) -> Vec<Offer> {
+fn strangers(state: &State, machine: Option<&Machine>, macs: &[Mac]) -> Vec<Offer> {
     let offer =
         |what: &str, value: String, origin: Option<String>| Offer { what: what.into(), value, origin };
     let mut offers = Vec::new();
@@ -252,12 +270,18 @@ fn strangers(state: &State, machine: Option<&Machine>) -> Vec<Offer> {
         ));
     }
     offers.extend(lending);
+    let looking = state.desired().subnets.values().find(|subnet| subnet.unknown != Unknown::Ignore);
+    let agent = |mac: &&Mac| state.agent_boot(**mac, || looking.map(|subnet| &**subnet), None).is_some();
     let order = machine.and_then(|machine| state.life(&machine.name)?.order.clone());
     let next = match order {
         Some(order) => format!("boots our agent, which erases its disks: {}", order.reason),
-        None => "boots its own disk: nothing is deployed to it".into(),
+        None if machine.is_none() && macs.iter().any(|mac| agent(&mac)) => {
+            "boots our agent once, where unknown machines are looked at".to_owned()
+        }
+        None => "boots its own disk: nothing is deployed to it".to_owned(),
     };
-    offers.push(offer("next boot", next, None));
+    let origin = looking.filter(|_| machine.is_none()).map(|one| one.origin.to_string());
+    offers.push(offer("next boot", next, origin));
     offers
 }
 

@@ -200,7 +200,7 @@ impl Redeploy {
 }
 
 impl How {
-    fn json(&self) -> bool {
+    pub(super) fn json(&self) -> bool {
         self.output == "json"
     }
 
@@ -221,7 +221,7 @@ impl How {
         }
     }
 
-    fn send(&self, edits: &[Edit], installed: bool, remote: &Remote) -> Exit {
+    pub(super) fn send(&self, edits: &[Edit], installed: bool, remote: &Remote) -> Exit {
         match post(remote, &EditRequest { installed, ..self.request(edits) }) {
             Ok(edited) => self.finish(&edited),
             Err(error) => remote::failed(&error, self.json()),

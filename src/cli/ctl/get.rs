@@ -11,8 +11,9 @@ use super::table;
 use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::resource::{
-    Boot, Claim, Deployment, Drift, Effect, Lease, Listed, LogSender, Machine, MachineOrder, Operation, Pool,
-    Profile, Revision, Row, SourceStatus, Status, SubnetRow, Template, Token, WaitingPlan, Webhook,
+    Boot, Claim, Deployment, Discovered, Drift, Effect, Lease, Listed, LogSender, Machine, MachineOrder,
+    Operation, Pool, Profile, Revision, Row, SourceStatus, Status, SubnetRow, Template, Token, WaitingPlan,
+    Webhook,
 };
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
@@ -97,6 +98,7 @@ impl ValueEnum for Listed {
         Some(match self {
             Listed::Deployments => value.alias("deployment"),
             Listed::Machines => value.alias("machine"),
+            Listed::Discovered => value.help("Machines that our agent found and no manifest declares"),
             Listed::Boots => value.alias("boot"),
             Listed::Profiles => value.alias("profile"),
             Listed::Templates => value.alias("template").help("The templates of the manifests"),
@@ -139,6 +141,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     match arguments.kind {
         Listed::Deployments => list::<Deployment>(arguments, remote),
         Listed::Machines => list::<Machine>(arguments, remote),
+        Listed::Discovered => list::<Discovered>(arguments, remote),
         Listed::Boots => list::<Boot>(arguments, remote),
         Listed::Profiles => list::<Profile>(arguments, remote),
         Listed::Templates => list::<Template>(arguments, remote),
@@ -176,7 +179,7 @@ fn list<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
 }
 
 /// All rows that are wanted.
-async fn rows<T: Row>(arguments: &Arguments, client: &Client) -> Result<Vec<T>, ClientError> {
+pub(super) async fn rows<T: Row>(arguments: &Arguments, client: &Client) -> Result<Vec<T>, ClientError> {
     let (mut all, mut next) = (Vec::new(), Some(arguments.path()));
     while let Some(path) = next {
         let (mut rows, link) = client.page(&path).await?;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::desired::{Desired, Place};
+use crate::model::wish::is_wish;
 use crate::model::{Cidr, Mac, Name};
 use crate::render::Value;
 
@@ -55,8 +56,11 @@ impl Subject {
         let mut machines = desired.machines.values();
         let machine = match &deployment.place {
             Place::Machine(wanted) => machines.find(|machine| machine.name == *wanted),
-            Place::Select(labels) => machines
-                .find(|machine| labels.iter().all(|(key, value)| machine.labels.get(key) == Some(value))),
+            Place::Select(labels) => machines.find(|machine| {
+                // The machine that is tried has no hardware of its own.
+                let mut labels = labels.iter().filter(|(_, value)| !is_wish(value));
+                labels.all(|(key, value)| machine.labels.get(key) == Some(value))
+            }),
         };
         let mac = machine.and_then(|machine| machine.macs.first().copied());
         let mac = mac.ok_or_else(|| SubjectError::NoMachine(deployment.name.clone()))?;

@@ -12,10 +12,11 @@ use super::input::{Input, NoRequest, ReadBody};
 use super::output::Pace;
 use super::stream::Stream;
 use super::{Limits, Shared, output};
+use crate::api::agent;
 use crate::daemon::body::Body;
-use crate::daemon::now;
-use crate::daemon::request_handler::{Opened, RequestHandler, Transfer};
+use crate::daemon::request_handler::{AgentReply, AgentRequest, Opened, RequestHandler, Transfer};
 use crate::daemon::time_limit::within;
+use crate::daemon::{now, stopped};
 use crate::proto::http::body::note;
 use crate::proto::http::reply::{self, Context, Reply};
 use crate::proto::http::{Request, Status};
@@ -87,6 +88,9 @@ impl<O: RequestHandler> Connection<O> {
 
     /// Whether another request may follow.
     async fn answer(&mut self, request: &Request, body: &ReadBody) -> io::Result<bool> {
+        if request.path.starts_with(agent::ROOT) {
+            return self.answer_agent(request, body).await;
+        }
         let _counted = self.shared.active_requests.begin();
         let note = note(&request.query, &body.bytes);
         self.asker.partial = request.range.is_some();
@@ -102,6 +106,28 @@ impl<O: RequestHandler> Connection<O> {
             }
             Err(_) => reply::problem(Status::Unavailable, "the server is busy: try again", context),
         };
+        self.write(&reply).await?;
+        Ok(reply.keep_alive)
+    }
+
+    /// Answers our agent on a machine. One that waits for an order does not keep the daemon from stopping.
+    async fn answer_agent(&mut self, request: &Request, body: &ReadBody) -> io::Result<bool> {
+        let asked = AgentRequest {
+            method: request.method,
+            path: &request.path[agent::ROOT.len()..],
+            query: &request.query,
+            token: request.authorization.as_deref().and_then(bearer),
+            body: &body.bytes,
+        };
+        let mut stop = self.shared.stop.clone();
+        let reply = tokio::select! {
+            biased;
+            reply = self.shared.handler.agent(&mut self.asker, asked), if body.whole => reply,
+            () = stopped(&mut stop), if body.whole => AgentReply::problem(Status::Unavailable, "the daemon stops"),
+            else => AgentReply::problem(Status::TooLarge, "the message is too long"),
+        };
+        let context = Context::of(request, body.whole && !*self.shared.stop.borrow(), now());
+        let reply = reply::message(reply.status, reply.media_type(), &reply.json, context);
         self.write(&reply).await?;
         Ok(reply.keep_alive)
     }
@@ -153,6 +179,12 @@ impl<O: RequestHandler> Connection<O> {
         self.replying = false;
         Ok(())
     }
+}
+
+/// The token of RFC 6750.
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 impl<O: RequestHandler> Drop for Connection<O> {

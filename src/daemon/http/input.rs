@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::output::{self, Pace};
 use super::stream::Stream;
+use crate::api::agent;
 use crate::daemon::{Stop, stopped};
 use crate::proto::http::{BadRequest, BodyReader, Request};
 
@@ -104,7 +105,8 @@ impl Input {
         request: &Request,
         pace: Pace<'_>,
     ) -> Result<ReadBody, NoRequest> {
-        let mut reader = BodyReader::new(request.framing, MAX_BODY);
+        let most = if request.path.starts_with(agent::ROOT) { agent::BODY_MAX } else { MAX_BODY };
+        let mut reader = BodyReader::new(request.framing, most);
         let mut deadline = None;
         if request.expects_continue && !reader.is_done() && self.buffer.is_empty() {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";

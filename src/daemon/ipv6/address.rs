@@ -144,6 +144,8 @@ mod tests {
             lease: Span::seconds(3600),
             options: Default::default(),
             mode: Mode::Server,
+            unknown: Default::default(),
+            idle: Default::default(),
             ipv6: Some(ipv6),
             origin,
         };

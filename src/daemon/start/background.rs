@@ -14,7 +14,7 @@ use super::super::link::Follower;
 use super::super::reconcile::{POSTED, Reconciler};
 use super::super::service::{Part, Row, StatusBoard, supervise};
 use super::super::syslog::Syslog;
-use super::super::{Stop, firmware, host_addresses, posted};
+use super::super::{Stop, firmware, host_addresses, posted, registrar};
 use super::base::{Base, others};
 use super::until;
 use crate::config::Config;
@@ -42,6 +42,7 @@ impl Background<'_> {
         self.webhooks(base);
         self.syslog(base);
         self.clock(keeper);
+        self.tasks.spawn(until(self.stop.clone(), registrar::run(keeper.clone(), reconciler.clone())));
         self.host(keeper);
         self.firmware(keeper, &config.firmware.paths);
         self.tasks.spawn(until(self.stop.clone(), sweep(config.clone(), reconciler.clone())));

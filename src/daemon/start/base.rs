@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::super::active_requests::ActiveRequests;
+use super::super::agent::Machines;
 use super::super::audit::AuditLog;
 use super::super::backend::Daemon;
 use super::super::control::Control;
@@ -147,7 +148,8 @@ impl Base {
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<Downloads>, Failure> {
         let files = self.files.clone();
-        let downloads = Downloads::new(&self.config, &self.keeper, files, active_requests.clone(), draining)?;
+        let machines = Machines::new(self.keeper.clone(), self.logs.clone());
+        let downloads = Downloads::new(&self.config, machines, files, active_requests.clone(), draining)?;
         let downloads = Arc::new(downloads);
         for network in self.follower.networks() {
             let opened = Some(downloads.open(network.address.into())?);
@@ -280,6 +282,8 @@ fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
         lease: LEASE,
         options: Default::default(),
         mode: Mode::Server,
+        unknown: Default::default(),
+        idle: Default::default(),
         ipv6: None,
         origin: Origin { file: "(the daemon's settings)".into(), line: 1, column: 1 },
     }

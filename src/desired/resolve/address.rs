@@ -66,6 +66,8 @@ impl Resolver<'_> {
             lease: LEASE_USUAL,
             options: Default::default(),
             mode: Mode::Server,
+            unknown: Default::default(),
+            idle: Default::default(),
             ipv6: None,
             segment: name.clone(),
             origin: Origin { file: file.clone(), line: 1, column: 1 },

@@ -106,6 +106,8 @@ pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
         lease,
         options,
         mode,
+        unknown: _,
+        idle: _,
         ipv6,
         segment: _,
         origin: _,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::selector::covers;
+use super::selector::{covers, labels_of};
 use super::{Resolver, listed};
 use crate::desired::{Boot, Deployment, Place};
 use crate::manifest::document;
@@ -117,7 +117,7 @@ impl<'a> Known<'a> {
             Place::Select(_) => {
                 let select = written.body.select.as_ref()?;
                 let mut lists =
-                    select.value.iter().map(|(key, value)| self.by_label.get(&(&**key, &**value)));
+                    labels_of(&select.value).map(|(key, value)| self.by_label.get(&(&**key, &**value)));
                 let rarest = lists.try_fold(None, |best: Option<&Vec<_>>, list| {
                     let list = list?;
                     Some(Some(best.filter(|best| best.len() <= list.len()).unwrap_or(list)))

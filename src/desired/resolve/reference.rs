@@ -27,7 +27,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn reference(&mut self, kind: Kind, wanted: &Marked<Name>) {
+    pub(super) fn reference(&mut self, kind: Kind, wanted: &Marked<Name>) {
         if self.exists(kind, &wanted.value) || self.may_exist(kind, &wanted.value) {
             return;
         }

@@ -9,6 +9,7 @@ use crate::manifest::document::{Deployment, Resource};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Documents, Kind, Level, Mark, Marked, Mention, Problem};
 use crate::model::Name;
+use crate::model::wish::{Fact, Wish, WishError, is_wish};
 
 type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
@@ -38,6 +39,9 @@ impl Resolver<'_> {
         if wishes.is_empty() {
             return;
         }
+        let mistakes: Vec<Problem> =
+            wishes.iter().flat_map(|(wish, (mark, ..))| wrong_facts(wish, *mark)).collect();
+        self.problems.extend(mistakes);
         let is_protected = |name: &Name| {
             let machine = documents.machines.get(name).and_then(|own| own.body.protect.as_ref());
             machine.is_some_and(|protect| protect.value)
@@ -96,10 +100,11 @@ impl<'a> Free<'a> {
         free
     }
 
+    /// By its labels alone: what the hardware is, the daemon finds out.
     fn satisfies(&self, wish: &Labels) -> bool {
         // Looking through the machines with the rarest label is enough.
         let mut rarest: Option<&[&Labels]> = None;
-        for (key, value) in wish {
+        for (key, value) in labels_of(wish) {
             let machines = self.by_label.get(&(&**key, &**value)).map_or(&[][..], Vec::as_slice);
             if rarest.is_none_or(|rarest| machines.len() < rarest.len()) {
                 rarest = Some(machines);
@@ -117,9 +122,9 @@ impl<'a> Free<'a> {
                 false => "label a machine that is not pinned by a deployment".to_owned(),
             };
         }
-        let unknown = wish.iter().find(|(key, value)| !self.by_label.contains_key(&(&***key, &***value)));
+        let unknown = labels_of(wish).find(|(key, value)| !self.by_label.contains_key(&(&***key, &***value)));
         let Some((key, value)) = unknown else {
-            let labels = wish.keys().map(|key| format!("`{}`", plain(key)));
+            let labels = labels_of(wish).map(|(key, _)| format!("`{}`", plain(key)));
             return format!(
                 "free machines have each of {}, and none has all of them together",
                 listed(labels.collect::<Vec<_>>())
@@ -143,5 +148,30 @@ impl<'a> Free<'a> {
 }
 
 pub(super) fn covers(labels: &Labels, wish: &Labels) -> bool {
-    wish.iter().all(|(key, value)| labels.get(key) == Some(value))
+    labels_of(wish).all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// The terms of a selector that are about labels.
+pub(super) fn labels_of(wish: &Labels) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+    wish.iter().filter(|(_, value)| !is_wish(value))
+}
+
+/// Terms that begin with a comparison and are about no fact, or compare it with something else than its unit.
+fn wrong_facts(wish: &Labels, mark: Mark) -> Vec<Problem> {
+    let wrong = wish.iter().filter_map(|(key, value)| Some((key, Wish::read(key, value)?.err()?)));
+    let problem = |(key, error): (&Arc<str>, WishError)| {
+        let message = match &error {
+            WishError::Unknown(name) => format!("there is no fact called `{}`", plain(name)),
+            error => error.to_string(),
+        };
+        let problem = Problem::new(Code::BadText, mark, message, "not a wish about hardware");
+        match error {
+            WishError::Unknown(_) => problem.help(match similar(key, Fact::NAMES.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the facts are: {}", Fact::NAMES.join(", ")),
+            }),
+            WishError::Value { .. } | WishError::Order(_) => problem,
+        }
+    };
+    wrong.map(problem).collect()
 }

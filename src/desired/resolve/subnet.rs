@@ -38,8 +38,20 @@ impl Resolver<'_> {
     }
 
     fn subnet(&self, resource: &Resource<document::Subnet>) -> Subnet {
-        let document::Subnet { cidr, gateway, dns, domain, dynamic, lease, shares: _, mode, ipv6, extra } =
-            &resource.body;
+        let document::Subnet {
+            cidr,
+            gateway,
+            dns,
+            domain,
+            dynamic,
+            lease,
+            shares: _,
+            mode,
+            unknown,
+            idle,
+            ipv6,
+            extra,
+        } = &resource.body;
         Subnet {
             name: resource.name.clone(),
             cidr: cidr.as_ref().map(|cidr| cidr.value),
@@ -50,6 +62,8 @@ impl Resolver<'_> {
             lease: lease.as_ref().map_or(LEASE_USUAL, |lease| lease.value),
             options: option::encoded(extra),
             mode: mode.as_ref().map(|mode| mode.value).unwrap_or_default(),
+            unknown: unknown.as_ref().map(|unknown| unknown.value).unwrap_or_default(),
+            idle: idle.as_ref().map(|idle| idle.value).unwrap_or_default(),
             ipv6: ipv6.as_ref().and_then(ipv6::resolved),
             segment: self.segment(resource),
             origin: self.documents.sources.origin(resource.mark),
@@ -82,6 +96,8 @@ impl Resolver<'_> {
             lease: _,
             shares,
             mode: _,
+            unknown: _,
+            idle: _,
             ipv6: _,
             extra,
         } = &resource.body;

@@ -15,7 +15,8 @@ table! {
         profile: Option<Marked<Name>> = may "profile": Text(Form::Name(Kind::Profile)), "Profile to start from.";
         machine: Option<Marked<Name>> = may "machine": Text(Form::Name(Kind::Machine)), "The machine to use.";
         select: Option<Marked<Labels>> = may "select": Selector,
-            "Labels that a free machine must have, instead of `machine`.";
+            "Labels that a free machine must have, and what its hardware must be, as in \"memory\" = \">= 16 GiB\"; instead \
+             of `machine`.";
         macs: Vec<Marked<Mac>> = may "mac": Several(&Text(Form::Mac)),
             "Hardware addresses of a machine that is defined by this line alone.";
         address: Option<Marked<Address>> = may "address": Text(Form::AddressOrAuto),

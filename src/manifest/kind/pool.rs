@@ -11,7 +11,8 @@ table! {
     pub struct Pool: "pools", "Machines that are given to whoever claims one (`voldemortctl claim`)." {
         profile: Option<Marked<Name>> = must "profile": Text(Form::Name(Kind::Profile)),
             "What a machine of this pool runs.";
-        select: Option<Marked<Labels>> = must "select": Selector, "Labels that a machine must have.";
+        select: Option<Marked<Labels>> = must "select": Selector,
+            "Labels that a machine must have, and what its hardware must be, as in \"memory\" = \">= 16 GiB\".";
         max: Option<Marked<u32>> = may "max": Integer(0),
             "Most machines given out at a time; further claims wait. No limit if absent.";
         per_caller: Option<Marked<u32>> = may "per-caller": Integer(1),

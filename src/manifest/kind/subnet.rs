@@ -8,7 +8,7 @@ use super::{Extra, Kind};
 use crate::manifest::Marked;
 use crate::manifest::shape::Form;
 use crate::manifest::shape::Shape::*;
-use crate::model::{Advertise, Cidr, Cidr6, Mode, Name, Range, Range6, Span};
+use crate::model::{Advertise, Cidr, Cidr6, Idle, Mode, Name, Range, Range6, Span, Unknown};
 
 table! {
     pub struct Subnet: "subnets", "A network the daemon serves." {
@@ -30,6 +30,13 @@ table! {
         mode: Option<Marked<Mode>> = may "mode": Text(Form::Choice(Mode::NAMES)),
             "What the daemon does there, if its own file allows more: \"proxy\" leaves addresses to another \
              DHCP server, \"listen\" answers nothing and reports what it would, \"off\" is silent.";
+        unknown: Option<Marked<Unknown>> = may "unknown": Text(Form::Choice(Unknown::NAMES)),
+            "What a network boot of a machine that no manifest declares is answered: \"ignore\" (as without the key), \
+             nothing; \"discover\", our agent once, which reports the hardware and hands over to the machine's own \
+             disk; \"register\", the same, and a manifest is written for it.";
+        idle: Option<Marked<Idle>> = may "idle": Text(Form::Choice(Idle::NAMES)),
+            "What our agent does on a machine that nobody has: \"reboot\" (as without the key), \"off\", or \"wait\" \
+             for the next claim.";
         ipv6: Option<Ipv6> = may "ipv6": Table(Ipv6::FIELDS),
             "IPv6 on the same link; without it the daemon does not use IPv6 there.";
         ..extra: Extra;

@@ -41,6 +41,8 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
         lease,
         options,
         mode,
+        unknown,
+        idle,
         ipv6,
         segment,
         origin: _,
@@ -55,6 +57,8 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
     note(&mut details, "lease", &before.lease.to_string(), &lease.to_string());
     note(&mut details, "segment", before.segment.as_str(), segment.as_str());
     note(&mut details, "mode", &before.mode.to_string(), &mode.to_string());
+    note(&mut details, "unknown", before.unknown.name(), unknown.name());
+    note(&mut details, "idle", before.idle.name(), idle.name());
     note(&mut details, "options", &lines(&before.options), &lines(options));
     let six = |ipv6: &Option<Ipv6>| ipv6.as_ref().map_or("none".into(), |ipv6| ipv6.lines().join(", "));
     note(&mut details, "ipv6", &six(&before.ipv6), &six(ipv6));

@@ -54,7 +54,7 @@ impl<'a> Asker<'a> {
     ) -> Result<Asker<'a>, Reason> {
         let machine = state.identify(request.mac, request.identities());
         let deployment = machine.and_then(|machine| state.tenant(&machine.name));
-        let first = subnet(state, link, request)?;
+        let first = subnet(state, link, request)?.clone();
         let subnet = match informed(link, request).is_some() {
             true => first,
             false => on_the_wire(state, link, now, request, deployment, first),
@@ -62,13 +62,24 @@ impl<'a> Asker<'a> {
         Ok(Asker { request, client: Client::of(request), subnet, machine, deployment })
     }
 
-    pub(super) fn booter(&self) -> Booter<'_> {
-        Booter {
+    /// The client as one that boots: from its tenancy's boot, else our agent. `None`: it is in no manifest, and is
+    /// not looked at.
+    pub(super) fn booter<'b>(&'b self, state: &'b State) -> Option<Booter<'b>> {
+        let cpu = self.client.arch.map(|arch| arch.cpu);
+        let agent = state.agent_boot(self.request.mac, || Some(&self.subnet), cpu);
+        if self.machine.is_none() && agent.is_none() {
+            return None;
+        }
+        let boot = match agent {
+            Some(agent) => agent.boot,
+            None => self.deployment.map(|deployment| &deployment.boot),
+        };
+        Some(Booter {
             client: &self.client,
             mac: self.request.mac,
             machine: self.machine.map(|machine| &**machine),
-            deployment: self.deployment.map(|deployment| &**deployment),
-        }
+            boot: boot.map(|boot| &**boot),
+        })
     }
 
     pub(super) fn right(&self, state: &State, link: &Link, now: Time) -> Result<Right, Reason> {
@@ -155,7 +166,11 @@ pub(super) fn informed(link: &Link, request: &Request) -> Option<Ipv4Addr> {
 /// (RFC 3011), else that of a client that asks for parameters only, else that of the relay, else that of a
 /// client that sends to the daemon's own address, else the network of the interface. The longest prefix
 /// wins.
-fn subnet(state: &State, link: &Link, request: &Request) -> Result<Arc<Subnet>, Reason> {
+pub(super) fn subnet<'a>(
+    state: &'a State,
+    link: &Link,
+    request: &Request,
+) -> Result<&'a Arc<Subnet>, Reason> {
     let relay = request.header.giaddr();
     let client = request.header.ciaddr();
     let relayed = !relay.is_unspecified();
@@ -171,7 +186,7 @@ fn subnet(state: &State, link: &Link, request: &Request) -> Result<Arc<Subnet>, 
     } else {
         link.server
     };
-    find(state, place).cloned().ok_or(Reason::UnknownNetwork(place))
+    find(state, place).ok_or(Reason::UnknownNetwork(place))
 }
 
 /// The daemon's mode on the subnet that a message comes from.

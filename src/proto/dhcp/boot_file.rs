@@ -14,7 +14,7 @@ use super::client::{Client, ClientKind};
 use super::quirk;
 use super::reply::Reply;
 use super::wire::{Request, code};
-use crate::desired::{Deployment, Machine};
+use crate::desired::{Boot, Machine};
 use crate::model::Mac;
 use crate::state::loader::{self, Chosen};
 use crate::state::{Server, host};
@@ -43,7 +43,8 @@ pub struct Booter<'a> {
     pub client: &'a Client,
     pub mac: Mac,
     pub machine: Option<&'a Machine>,
-    pub deployment: Option<&'a Deployment>,
+    /// What it boots, if it is to boot anything but its own disk.
+    pub boot: Option<&'a Boot>,
 }
 
 impl BootFile {
@@ -84,7 +85,7 @@ impl BootFile {
 
 impl Booter<'_> {
     fn loader(&self, server: &Server) -> Result<Chosen, String> {
-        loader::choose(self.client.arch, server, self.machine, self.deployment)
+        loader::choose(self.client.arch, server, self.machine, self.boot)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::address::subnet;
 use super::boot_file::{self, BootFile, Booter, Manner};
 use super::client::Client;
 use super::reply::Reply;
@@ -41,15 +42,23 @@ fn answer(state: &State, link: &Link, now: Time, request: &Request, kind: Messag
     if !client.boots() {
         return silence(state, link, request, Reason::NotABoot);
     }
-    let Some(machine) = state.identify(request.mac, request.identities()) else {
+    let machine = state.identify(request.mac, request.identities());
+    let place = || subnet(state, link, request).ok().map(|subnet| &**subnet);
+    let cpu = client.arch.map(|arch| arch.cpu);
+    let agent = state.agent_boot(request.mac, place, cpu);
+    if machine.is_none() && agent.is_none() {
         return silence(state, link, request, Reason::NoMachine);
+    }
+    let deployment = machine.and_then(|machine| state.tenant(&machine.name));
+    let boot = match agent {
+        Some(agent) => agent.boot,
+        None => deployment.map(|deployment| &deployment.boot),
     };
-    let deployment = state.tenant(&machine.name);
     let booter = Booter {
         client: &client,
         mac: request.mac,
-        machine: Some(&**machine),
-        deployment: deployment.map(|deployment| &**deployment),
+        machine: machine.map(|machine| &**machine),
+        boot: boot.map(|boot| &**boot),
     };
     let server = link.server;
     let file = BootFile::of(booter, state.server(), server);

@@ -12,7 +12,7 @@ use super::silence::Silence;
 use super::wire::{MessageType, Request, code};
 use super::{CLIENT_PORT, Decision, Destination, Link, Reason};
 use crate::desired::dhcp_options::{Route, pack};
-use crate::model::{Cidr, Span, Time};
+use crate::model::{Cidr, Span, Time, Unknown};
 use crate::state::lease::OFFER_HOLD;
 use crate::state::{Event, LeaseAction, LeaseRequest, LeaseState, Stage, State, Supply};
 
@@ -339,13 +339,17 @@ impl Case<'_> {
         }
     }
 
-    /// Adds the boot file, if it is a machine of the manifests that asks to boot.
+    /// Adds the boot file, if it is a machine of the manifests that asks to boot, or one that our agent is to look at.
     fn boot(&self, asker: &Asker, reply: &mut Reply) -> BootFile {
         let server = self.own_address(asker);
-        let file = match asker.machine {
-            Some(_) => BootFile::of(asker.booter(), self.state.server(), server),
-            None if asker.client.boots() => BootFile::Missing("it is in no manifest".into()),
-            None => BootFile::Nothing,
+        let booter = if asker.client.boots() { asker.booter(self.state) } else { None };
+        let file = match booter {
+            Some(booter) => BootFile::of(booter, self.state.server(), server),
+            None if !asker.client.boots() => BootFile::Nothing,
+            None if asker.subnet.unknown == Unknown::Ignore => {
+                BootFile::Missing("it is in no manifest".into())
+            }
+            None => BootFile::Missing(self.state.undiscovered(self.request.mac)),
         };
         boot_file::write(reply, &file, Manner::Whole, &asker.client, self.request, server);
         file

@@ -354,8 +354,13 @@ impl Case<'_> {
         if let Some(name) = domain.and_then(labels) {
             options.put(code::DOMAINS, &name);
         }
-        let (machine, deployment) = (self.machine, self.deployment);
-        let booter = Booter { client: &self.client, mac: self.mac, machine, deployment };
+        let cpu = self.client.arch.map(|arch| arch.cpu);
+        let boot = match self.state.agent_boot(self.mac, || Some(&self.subnet), cpu) {
+            Some(agent) => agent.boot,
+            None => self.deployment.map(|deployment| &deployment.boot),
+        };
+        let boot = boot.map(|boot| &**boot);
+        let booter = Booter { client: &self.client, mac: self.mac, machine: self.machine, boot };
         let file = BootFile::of(booter, self.state.server(), self.link.server);
         let file = match file {
             BootFile::Name(name) => BootFile::Url(format!("tftp://[{}]/{name}", self.link.server)),

@@ -13,17 +13,22 @@ use crate::proto::tree::{Artifact, Refusal, RefusalReason};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     Ok = 200,
+    NoContent = 204,
     Partial = 206,
     NotModified = 304,
     BadRequest = 400,
+    Unauthorized = 401,
     Forbidden = 403,
     NotFound = 404,
     MethodNotAllowed = 405,
     Timeout = 408,
+    Conflict = 409,
     Gone = 410,
     PreconditionFailed = 412,
+    TooLarge = 413,
     TargetTooLong = 414,
     OutOfRange = 416,
+    Unprocessable = 422,
     HeadTooLarge = 431,
     Unavailable = 503,
     VersionNotSupported = 505,
@@ -33,17 +38,22 @@ impl Status {
     fn reason(self) -> &'static str {
         match self {
             Status::Ok => "OK",
+            Status::NoContent => "No Content",
             Status::Partial => "Partial Content",
             Status::NotModified => "Not Modified",
             Status::BadRequest => "Bad Request",
+            Status::Unauthorized => "Unauthorized",
             Status::Forbidden => "Forbidden",
             Status::NotFound => "Not Found",
             Status::MethodNotAllowed => "Method Not Allowed",
             Status::Timeout => "Request Timeout",
+            Status::Conflict => "Conflict",
             Status::Gone => "Gone",
             Status::PreconditionFailed => "Precondition Failed",
+            Status::TooLarge => "Content Too Large",
             Status::TargetTooLong => "URI Too Long",
             Status::OutOfRange => "Range Not Satisfiable",
+            Status::Unprocessable => "Unprocessable Content",
             Status::HeadTooLarge => "Request Header Fields Too Large",
             Status::Unavailable => "Service Unavailable",
             Status::VersionNotSupported => "HTTP Version Not Supported",
@@ -141,6 +151,23 @@ fn asked(request: &Request, context: Context, ours: Validators<'_>, length: u64)
 
 fn place(stretch: Stretch, length: u64) -> String {
     format!("bytes {}-{}/{length}", stretch.offset, stretch.offset + stretch.length - 1)
+}
+
+/// A text of a media type; without one the reply has no body.
+pub fn message(status: Status, media_type: &str, text: &str, context: Context) -> Reply {
+    let mut head = Head::new(context);
+    match status {
+        Status::NoContent => return head.finish(status),
+        Status::Unavailable => head.field("Retry-After", 5),
+        Status::Unauthorized => head.field("WWW-Authenticate", "Bearer"),
+        _ => {}
+    }
+    head.field("Content-Type", media_type);
+    head.field("Cache-Control", "no-store");
+    head.field("Content-Length", text.len());
+    let mut reply = head.finish(status);
+    reply.head.extend(text.as_bytes());
+    reply
 }
 
 /// 200 with an empty body: a report was stored.

@@ -45,6 +45,8 @@ pub struct Request {
     pub keep_alive: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// As it stands in the header of that name.
+    pub authorization: Option<String>,
     pub range: Option<String>,
     pub if_range: Option<String>,
     pub if_match: Option<String>,
@@ -137,6 +139,7 @@ impl Request {
             framing: framing(headers, version)?,
             keep_alive: keep_alive(headers, version),
             expects_continue: version == Version::Http11 && has_token(headers, "expect", "100-continue"),
+            authorization: text("authorization"),
             range: text("range"),
             if_range: text("if-range"),
             if_match: list("if-match"),

@@ -119,6 +119,30 @@ impl Asker {
     }
 }
 
+impl Asker {
+    /// How the asker is related to the machine with a card, whatever that is for and whether it is declared or not.
+    pub fn standing_of_card(&self, state: &State, card: Mac) -> Standing {
+        let own = state.machine_of_card(card);
+        let is_own = |other: Mac| other == card || own.is_some() && state.machine_of_card(other) == own;
+        match self.link {
+            Link::Unread => return Standing::Unread,
+            Link::Card(other) if is_own(other) => return Standing::Itself,
+            Link::Card(other) if state.machine_of_card(other).is_some() => return Standing::Other,
+            Link::Card(_) | Link::Unknown => {}
+        }
+        if state.mac_at(self.address).is_some_and(is_own) {
+            return Standing::Itself;
+        }
+        let identified = state.server().gives_addresses
+            && state.subnet_at(self.address).is_some_and(|subnet| subnet.mode == Mode::Server);
+        match self.link {
+            Link::Card(_) => Standing::Stranger,
+            _ if identified => Standing::Stranger,
+            Link::Unknown | Link::Unread => Standing::Unproven,
+        }
+    }
+}
+
 impl fmt::Display for Asker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.link {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Answer, Artifact, Asker, Facts, Form, Link, Method, Refusal, RefusalReason, Standing, Transport,
+    Answer, Artifact, Asker, Facts, Form, Link, Method, Refusal, RefusalReason, Standing, Transport, agent,
 };
-use crate::desired::{Boot, Deployment, Machine};
-use crate::model::{Content, Cpu, Firmware, Mac, hex};
+use crate::desired::boot::{Boot, File};
+use crate::desired::{Deployment, Machine};
+use crate::model::{Content, Cpu, Firmware, Mac, Unknown, hex};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
 use crate::state::memo::{Subject, Text};
 use crate::state::{Duty, InstallStage, Permit, PermitStep, Stage, State};
@@ -33,8 +34,16 @@ pub(super) fn open(state: &State, asker: &Asker, method: Method, form: Form, mac
             )),
         };
     };
+    if let Some(answer) = agent::open(state, asker, form, mac) {
+        return answer;
+    }
     let Some(machine) = state.machine(mac) else {
-        return local_boot(state, form, mac, None, &format!("{mac} is in no manifest"));
+        let reason =
+            match agent::subnet_of(state, asker).is_some_and(|subnet| subnet.unknown != Unknown::Ignore) {
+                true => state.undiscovered(mac),
+                false => format!("{mac} is in no manifest"),
+            };
+        return local_boot(state, form, mac, None, &reason);
     };
     let Some(deployment) = state.tenant(&machine.name) else {
         let reason = format!("machine {} has no deployment", machine.name);
@@ -177,17 +186,41 @@ pub fn render(
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
+    let uses = |name: &str| boot.cmdline.iter().any(|word| word.uses(name));
+    let cmdline = facts.fill(&uses, |facts| render::cmdline(&boot.cmdline, facts, &secret))?;
+    let comment = format!("{} from boot {}", deployment.name, boot.name);
     let server = state.server().reached_at(asker.at, &deployment.subnet);
+    let initrd = boot.initrd.iter().collect();
+    write(state, asker, form, mac, Written { boot, initrd, server, cmdline, comment })
+}
+
+/// What a script boots.
+pub(super) struct Written<'a> {
+    pub boot: &'a Boot,
+    /// Below the boot's prefix.
+    pub initrd: Vec<&'a File>,
+    /// The daemon's address as the machine reaches it.
+    pub server: IpAddr,
+    pub cmdline: Vec<String>,
+    pub comment: String,
+}
+
+/// The script in its language.
+pub(super) fn write(
+    state: &State,
+    asker: &Asker,
+    form: Form,
+    mac: Mac,
+    written: Written<'_>,
+) -> Result<String, CmdlineError> {
+    let Written { boot, initrd, server, cmdline, comment } = written;
+    render::cmdline::check_length(&cmdline, added(form, boot, &initrd))?;
     let root = match form {
         Form::Ipxe => format!("{}/{}", state.server().url_at(server), boot.prefix),
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
     };
-    let uses = |name: &str| boot.cmdline.iter().any(|word| word.uses(name));
-    let cmdline = facts.fill(&uses, |facts| render::cmdline(&boot.cmdline, facts, &secret))?;
-    render::cmdline::check_length(&cmdline, added(form, boot))?;
-    let comment = format!("{} from boot {}", deployment.name, boot.name);
     let kernel = format!("{root}/{}", boot.kernel.path);
-    let initrds: Vec<String> = boot.initrd.iter().map(|initrd| format!("{root}/{}", initrd.path)).collect();
+    let initrds: Vec<String> = initrd.iter().map(|initrd| format!("{root}/{}", initrd.path)).collect();
     match form {
         Form::Ipxe => {
             let initrd_urls = initrds.iter().map(|path| escape(path)).collect();
@@ -208,15 +241,14 @@ pub fn render(
 
 /// How many bytes a loader puts before the words of a command line: iPXE a name for each initrd
 /// (`initrd=NAME`), GRUB and PXELINUX `BOOT_IMAGE=` with the kernel's path, PXELINUX the initrds too.
-fn added(form: Form, boot: &Boot) -> usize {
+fn added(form: Form, boot: &Boot, initrd: &[&File]) -> usize {
     let image = "BOOT_IMAGE=/ ".len() + boot.prefix.len() + 1 + boot.kernel.path.len();
-    let initrds = |longest: usize| boot.initrd.len() * ("initrd= ".len() + longest);
+    let initrds = |longest: usize| initrd.len() * ("initrd= ".len() + longest);
     match form {
         Form::Ipxe => initrds("initrd10".len()),
         Form::Grub => image,
         Form::Pxelinux => {
-            let paths: usize =
-                boot.initrd.iter().map(|initrd| boot.prefix.len() + initrd.path.len() + 3).sum();
+            let paths: usize = initrd.iter().map(|initrd| boot.prefix.len() + initrd.path.len() + 3).sum();
             image + paths + initrds(0)
         }
     }
@@ -241,7 +273,13 @@ fn escape_path(path: &str) -> String {
     out
 }
 
-fn local_boot(state: &State, form: Form, mac: Mac, deployment: Option<&Deployment>, reason: &str) -> Answer {
+pub(super) fn local_boot(
+    state: &State,
+    form: Form,
+    mac: Mac,
+    deployment: Option<&Deployment>,
+    reason: &str,
+) -> Answer {
     let firmware = state.seen().get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
     let text = local_text(form, firmware, reason);
     serve(Some(mac), deployment, Stage::LocalBoot, &format!("boots its own disk: {reason}"), text)

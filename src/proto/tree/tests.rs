@@ -127,6 +127,8 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> State {
         lease: crate::model::Span::seconds(60),
         options: Default::default(),
         mode: Default::default(),
+        unknown: Default::default(),
+        idle: Default::default(),
         ipv6: None,
         segment: "lab".parse().unwrap(),
         origin: origin.clone(),

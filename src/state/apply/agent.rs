@@ -6,12 +6,17 @@ use std::sync::Arc;
 
 use super::super::command::Outcome;
 use super::super::life::{AgentReport, Disk, Life, Order, Said, SeenDisk};
-use super::super::lifecycle::{Condition, DiskState, Known, Work, disk, known, work};
+use super::super::lifecycle::{Condition, DiskState, Known, Work, condition, disk, known, work};
+use super::super::{Event, Stage};
 use super::cycle::Cycle;
-use crate::model::{Mac, Name};
+use super::observe;
+use crate::model::facts::Facts;
+use crate::model::{Mac, Name, Span};
 
 /// Machines that no revision declares and that are remembered, by subnet.
 const FOUND_MAX: usize = 4096;
+/// Progress is stored at most so often.
+const PROGRESS_STEP: Span = Span::seconds(60);
 
 pub(super) fn apply(mut cycle: Cycle<'_>, report: &AgentReport) -> Outcome {
     let machine = match machine_of(&cycle, report) {
@@ -29,7 +34,9 @@ pub(super) fn apply(mut cycle: Cycle<'_>, report: &AgentReport) -> Outcome {
         ));
     }
     match (&report.said, order) {
-        (Said::Hello { cards, disks }, order) => hello(&mut cycle, &machine, report, cards, disks, order),
+        (Said::Hello { cards, disks, facts }, order) => {
+            hello(&mut cycle, &machine, report, Shown { cards, disks, facts: facts.as_ref() }, order)
+        }
         (_, None) => Outcome::Refused(format!("our agent has nothing to do on machine {machine}")),
         (Said::Failed(why), Some(_)) => {
             cycle.fail(&machine, why.to_string(), false);
@@ -37,6 +44,10 @@ pub(super) fn apply(mut cycle: Cycle<'_>, report: &AgentReport) -> Outcome {
         }
         (_, Some(order)) if order.condition == Condition::Failed => {
             Outcome::Refused(format!("the release of machine {machine} waits for a person: {}", order.why))
+        }
+        (Said::Running, Some(order)) => {
+            running(&mut cycle, &machine, &order);
+            Outcome::Done
         }
         (Said::Wiped, Some(_)) => step(&mut cycle, &machine, work::Cause::Wiped),
         (Said::Verified(true), Some(_)) => step(&mut cycle, &machine, work::Cause::Verified),
@@ -68,14 +79,21 @@ fn machine_of(cycle: &Cycle<'_>, report: &AgentReport) -> Result<Name, String> {
     }
 }
 
+/// What the agent shows of the machine.
+struct Shown<'a> {
+    cards: &'a Arc<[Mac]>,
+    disks: &'a Arc<[SeenDisk]>,
+    facts: Option<&'a Arc<Facts>>,
+}
+
 fn hello(
     cycle: &mut Cycle<'_>,
     machine: &Name,
     report: &AgentReport,
-    cards: &Arc<[Mac]>,
-    disks: &Arc<[SeenDisk]>,
+    shown: Shown<'_>,
     order: Option<Arc<Order>>,
 ) -> Outcome {
+    let Shown { cards, disks, facts } = shown;
     let from = cycle.state.known(machine);
     let Some(known) = known::step(from, known::Cause::Reported) else {
         return Outcome::Refused(format!("machine {machine} is {from}"));
@@ -90,7 +108,11 @@ fn hello(
     let disks_now = disks.iter().map(|one| merged(&former, one, tenancy_uses)).collect();
     let cards: Arc<[Mac]> = cards.clone();
     let reported = Some(cycle.now);
+    cycle.state.observed.tries.remove(&report.card);
     cycle.put_life(machine, Life { known, subnet, cards, disks: disks_now, reported, ..former });
+    if let Some(facts) = facts {
+        learn(cycle, machine, report.card, from, facts);
+    }
     match order {
         Some(order) => fenced(cycle, machine, &order, disks),
         None => {
@@ -98,6 +120,51 @@ fn hello(
             Outcome::Done
         }
     }
+}
+
+/// Keeps the facts, and says what is new or other than before.
+fn learn(cycle: &mut Cycle<'_>, machine: &Name, card: Mac, from: Known, facts: &Arc<Facts>) {
+    let former = cycle.state.facts(machine).cloned();
+    if former.as_ref() == Some(facts) {
+        return;
+    }
+    let text = match &former {
+        Some(former) => {
+            let changes = former.changes(facts);
+            (!changes.is_empty())
+                .then(|| format!("the hardware of machine {machine} changed: {}", changes.join("; ")))
+        }
+        None if from == Known::Seen => {
+            let near = cycle.state.never_seen_near(card).map(|near| {
+                format!(
+                    "; machine {near} of the manifests, which was never seen, has an address one typing mistake away"
+                )
+            });
+            let near = near.unwrap_or_default();
+            Some(format!("machine {machine} was discovered: {}{near}", facts.summary()))
+        }
+        None => Some(format!("our agent reports machine {machine}: {}", facts.summary())),
+    };
+    cycle.put_facts(machine, facts.clone());
+    if let Some(text) = text {
+        let event = Event::new(cycle.now, Stage::Daemon, text);
+        observe::observe(cycle.state, Event { mac: Some(card), ..event }, cycle.out);
+    }
+}
+
+/// The order gets further. What is stored of it is the minute, so that a wipe of days is not thousands of records.
+fn running(cycle: &mut Cycle<'_>, machine: &Name, order: &Order) {
+    let now = cycle.state.lasting.ran.now;
+    let is_new =
+        now.saturating_sub(order.progress) >= PROGRESS_STEP.0 || order.condition == Condition::Overdue;
+    let mut life = cycle.life(machine);
+    let Some(own) = life.order.as_mut().map(Arc::make_mut).filter(|_| is_new) else { return };
+    (own.progress, own.attempts) = (now, 0);
+    if let Some(next) = condition::step(own.condition, condition::Cause::Progress) {
+        own.condition = next;
+        own.why = "".into();
+    }
+    cycle.put_life(machine, life);
 }
 
 /// A disk as it is after our agent has seen it. On a machine that somebody has, what is found is the tenancy's.

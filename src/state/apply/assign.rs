@@ -7,6 +7,7 @@ use imbl::ordmap::DiffItem;
 use super::super::{Install, State, lineage};
 use crate::desired::{Desired, Machine, Place, differences};
 use crate::model::Name;
+use crate::model::wish::{self, Lacks, is_wish};
 
 /// The machine of each deployment of a revision. `base` is the state before, with the machines' new names.
 pub(super) fn assigned(base: &State, desired: &Desired) -> imbl::OrdMap<Name, Name> {
@@ -80,7 +81,7 @@ fn chosen(base: &State, desired: &Desired, mut next: imbl::OrdMap<Name, Name>) -
     let may_have = |name: &Name, machine: &Name| {
         let place = desired.deployments.get(name).map(|deployment| &deployment.place);
         let machine = desired.machines.get(machine);
-        matches!((place, machine), (Some(Place::Select(labels)), Some(machine)) if carries(machine, labels))
+        matches!((place, machine), (Some(Place::Select(labels)), Some(machine)) if base.lacks(machine, labels).is_none())
     };
     let last = |name: &Name| base.last_install(name).map(|install| install.machine.clone());
     keep(&mut open, &|name| last(name).filter(|machine| may_have(name, machine)));
@@ -88,7 +89,7 @@ fn chosen(base: &State, desired: &Desired, mut next: imbl::OrdMap<Name, Name>) -
     for (name, former) in lineage::renamed_choices(base, desired, new, may_have) {
         keep(&mut open, &|one| (*one == name).then(|| former.clone()));
     }
-    let mut choices = Choices::new(desired, &open);
+    let mut choices = Choices::new(base, desired, &open);
     for (name, labels) in open {
         let is_taken = |machine: &Name| {
             is_pinned(machine) || taken.contains(machine) || base.is_kept_from(name, machine)
@@ -164,6 +165,8 @@ type Labels = BTreeMap<String, String>;
 /// Machines by what selectors ask for. Each selector looks at each machine once, however many
 /// deployments have it.
 struct Choices<'a> {
+    /// Knows the hardware.
+    state: &'a State,
     all: Vec<&'a Machine>,
     /// In order of names.
     by_label: HashMap<(&'a str, &'a str), Vec<&'a Machine>>,
@@ -172,8 +175,9 @@ struct Choices<'a> {
 }
 
 impl<'a> Choices<'a> {
-    fn new(desired: &'a Desired, open: &[(&Name, &'a Labels)]) -> Choices<'a> {
-        let mut choices = Choices { all: Vec::new(), by_label: HashMap::new(), passed: HashMap::new() };
+    fn new(state: &'a State, desired: &'a Desired, open: &[(&Name, &'a Labels)]) -> Choices<'a> {
+        let mut choices =
+            Choices { state, all: Vec::new(), by_label: HashMap::new(), passed: HashMap::new() };
         if open.is_empty() {
             return choices;
         }
@@ -188,14 +192,14 @@ impl<'a> Choices<'a> {
 
     /// The next free machine that carries the labels. What is taken stays taken.
     fn next(&mut self, labels: &'a Labels, is_taken: impl Fn(&Name) -> bool) -> Option<&'a Name> {
-        let lists = labels.iter().map(|(key, value)| {
+        let lists = labels.iter().filter(|(_, value)| !is_wish(value)).map(|(key, value)| {
             self.by_label.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice)
         });
         let rarest = lists.min_by_key(|list| list.len()).unwrap_or(&self.all);
         let passed = self.passed.entry(labels).or_default();
         while let Some(machine) = rarest.get(*passed) {
             *passed += 1;
-            if !is_taken(&machine.name) && carries(machine, labels) {
+            if !is_taken(&machine.name) && self.state.lacks(machine, labels).is_none() {
                 return Some(&machine.name);
             }
         }
@@ -203,13 +207,21 @@ impl<'a> Choices<'a> {
     }
 }
 
-fn carries(machine: &Machine, labels: &BTreeMap<String, String>) -> bool {
-    labels.iter().all(|(key, value)| machine.labels.get(key) == Some(value))
+impl State {
+    /// What a machine lacks of what a selector asks for: labels, or hardware as our agent found it.
+    pub fn lacks(&self, machine: &Machine, selector: &Labels) -> Option<Lacks> {
+        let facts = self.facts(&machine.name).map(|facts| &**facts);
+        wish::selects(selector, |name| machine.labels.get(name).map(String::as_str), facts).err()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::model::Origin;
+    use crate::model::facts::Facts;
 
     fn pairs(text: &str) -> BTreeMap<Name, Name> {
         let name = |word: &str| word.parse::<Name>().unwrap();
@@ -217,6 +229,49 @@ mod tests {
             .map(|pair| pair.split_once('=').unwrap())
             .map(|(a, b)| (name(a), name(b)))
             .collect()
+    }
+
+    #[test]
+    fn machines_are_chosen_by_what_our_agent_found() {
+        let machine = |name: &str, size: &str| -> Machine {
+            Machine {
+                name: name.parse().unwrap(),
+                macs: Vec::new(),
+                ids: Vec::new(),
+                labels: [("size".to_owned(), size.to_owned())].into(),
+                protect: None,
+                options: Default::default(),
+                power: None,
+                power_on: false,
+                loader: Vec::new(),
+                origin: Origin { file: "a.toml".into(), line: 1, column: 1 },
+            }
+        };
+        let machines =
+            ["m1", "m2", "m3"].map(|name| machine(name, if name == "m3" { "large" } else { "small" }));
+        let desired = Desired {
+            machines: machines.into_iter().map(|one| (one.name.clone(), Arc::new(one))).collect(),
+            ..Desired::default()
+        };
+        let selector: Labels = [("size", "small"), ("memory", ">= 16 GiB")]
+            .map(|(name, value)| (name.into(), value.into()))
+            .into();
+        let name: Name = "web".parse().unwrap();
+        let open = [(&name, &selector)];
+        let chosen = |memories: &[(&str, u64)]| {
+            let facts = memories.iter().map(|(machine, memory)| {
+                let facts = Facts { memory: memory << 30, ..Facts::default() };
+                (machine.parse::<Name>().unwrap(), Arc::new(facts))
+            });
+            let facts = facts.collect();
+            let state = State::new(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
+            let state = state.with_lasting(|lasting| lasting.facts = facts);
+            let mut choices = Choices::new(&state, &desired, &open);
+            choices.next(&selector, |_| false).map(ToString::to_string)
+        };
+        assert_eq!(chosen(&[]), None, "nobody has looked");
+        assert_eq!(chosen(&[("m1", 8), ("m2", 16), ("m3", 64)]).as_deref(), Some("m2"));
+        assert_eq!(chosen(&[("m1", 8), ("m3", 64)]), None);
     }
 
     #[test]

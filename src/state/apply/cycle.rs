@@ -14,6 +14,7 @@ use super::super::record::Record;
 use super::super::{Event, Stage, State, Tenancy, budget, tenancy};
 use super::{Applied, effect, observe};
 use crate::desired::{Deployment, Place, Pool};
+use crate::model::facts::Facts;
 use crate::model::{Caller, Name, OnReturn, Time, WipeLevel};
 
 /// A command about machines' lives that is being carried out.
@@ -53,8 +54,16 @@ impl Cycle<'_> {
         self.state.index_free(machine);
     }
 
+    pub(super) fn put_facts(&mut self, machine: &Name, facts: Arc<Facts>) {
+        self.state.lasting.facts.insert(machine.clone(), facts.clone());
+        self.out.records.push(Record::Facts(machine.clone(), Some(facts)));
+    }
+
     pub(super) fn drop_life(&mut self, machine: &Name) {
         self.state.index_life(machine, None);
+        if self.state.lasting.facts.remove(machine).is_some() {
+            self.out.records.push(Record::Facts(machine.clone(), None));
+        }
         self.state.lasting.lives.remove(machine);
         self.out.records.push(Record::Life(machine.clone(), None));
         self.state.index_free(machine);

@@ -1,5 +1,6 @@
 //! Something happened: what a machine did, or the daemon has to say.
 
+use super::super::agent_boot::STRANGERS_MAX;
 use super::super::command::Outcome;
 use super::super::effect::Level;
 use super::super::{Contest, Event, Seen, Stage, State};
@@ -9,10 +10,6 @@ use crate::model::{Mac, Name, Span, Time};
 /// Cards that are remembered at most: a machine that changes its address all the time must not
 /// fill the memory.
 const LEARNED_MAX: usize = 4096;
-
-/// Machines in no manifest that are remembered at most, beyond those in manifests. Messages in the
-/// name of ever new ones must not fill the memory; when there are so many, all are forgotten.
-const STRANGERS_MAX: usize = 1 << 16;
 
 /// Two cards seen within this time belong to two machines, if firmware uses one of them: as long as a card
 /// must have been silent before a sibling takes its address.
@@ -64,6 +61,9 @@ impl State {
             self.forget_strangers();
         }
         self.observed.seen.insert(mac, seen);
+        if event.stage == Stage::Script && event.deployment.is_none() && self.machine_of_card(mac).is_none() {
+            self.count_try(mac, event.at);
+        }
         self.learn(mac, event)
     }
 

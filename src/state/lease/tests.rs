@@ -16,6 +16,8 @@ pub(super) fn subnet(ranges: &[&str]) -> Arc<Subnet> {
         lease: Span::seconds(3600),
         options: Default::default(),
         mode: Default::default(),
+        unknown: Default::default(),
+        idle: Default::default(),
         ipv6: None,
         segment: "lab".parse().unwrap(),
         origin: Origin { file: "net.toml".into(), line: 1, column: 1 },

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
+use crate::model::facts::Facts;
 use crate::model::{
     By, Caller, FilePath, Identity, OnReturn, Origin, PowerAction, PowerStep, Role, Selection, Span, Time,
     Token, WipeLevel,
@@ -321,6 +322,14 @@ fn record(kind: RecordKind) -> BoxedStrategy<Record> {
             (name(), of(life())).prop_map(|(machine, life)| Record::Life(machine, life.map(Arc::new))).boxed()
         }
         RecordKind::Claim => claim().boxed(),
+        RecordKind::Facts => (name(), of((text(), any::<u64>())))
+            .prop_map(|(machine, facts)| {
+                let facts = facts.map(|(vendor, memory)| {
+                    Arc::new(Facts { vendor: Some(vendor.to_string()), memory, ..Facts::default() })
+                });
+                Record::Facts(machine, facts)
+            })
+            .boxed(),
         RecordKind::Tenancy => (name(), of((name(), any::<(u64, u64, u64, bool)>())))
             .prop_map(|(machine, tenancy)| {
                 let tenancy = tenancy.map(|(holder, (redeploy, epoch, since, is_claim))| Tenancy {
@@ -459,6 +468,7 @@ fn codes_of_kinds_stay() {
         (16, "tenancy"),
         (17, "machine"),
         (18, "claim"),
+        (19, "facts"),
     ];
     assert_eq!(codes, known);
 }

@@ -176,7 +176,7 @@ impl Cloud {
                     false => [card].into(),
                 };
                 let disks = self.metal[machine].seen();
-                self.send(report(Said::Hello { cards, disks }));
+                self.send(report(Said::Hello { cards, disks, facts: None }));
             }
             Did::Wiped => self.send(report(Said::Wiped)),
             Did::Verified => self.send(report(Said::Verified(blank))),

@@ -215,6 +215,7 @@ fn desired_part(desired: &Desired, machines: &BTreeSet<Name>, deployments: &BTre
         pools: Default::default(),
         selects: desired.selects,
         safety: desired.safety.clone(),
+        agent: Default::default(),
         secrets: Default::default(),
         definitions: Default::default(),
         fixed: Fixed::default(),

@@ -13,6 +13,7 @@ use super::super::super::{Claim, State, rename};
 use super::super::Applied;
 use super::super::cycle::{Cycle, Draft, claimed};
 use crate::desired::Place;
+use crate::model::facts::Facts;
 use crate::model::{Caller, Name, OnReturn, Time, WipeLevel};
 
 impl State {
@@ -55,6 +56,7 @@ impl State {
         self.lasting.unplaced = former.lasting.unplaced.clone();
         (self.lasting.ran, self.lasting.budget) = (former.lasting.ran, former.lasting.budget.clone());
         self.lasting.lives = former.lasting.lives.clone();
+        self.lasting.facts = former.lasting.facts.clone();
         self.lasting.claims = former.lasting.claims.clone();
         self.lasting.tenancies = former.lasting.tenancies.clone();
         rename::lives(&mut self.lasting, renamed);
@@ -106,6 +108,9 @@ impl State {
             let Some(known) = known::step(life.known, cause) else { continue };
             if *now != name {
                 self.lasting.lives.remove(&name);
+                if let Some(facts) = self.lasting.facts.remove(&name) {
+                    self.lasting.facts.insert(now.clone(), facts);
+                }
                 if self.lasting.lives.contains_key(now) {
                     continue;
                 }
@@ -157,6 +162,13 @@ pub(super) fn follow_claims(
         }
         DiffItem::Remove(name, _) => Record::Claim(name.clone(), None),
     };
+    let facts = |item: DiffItem<Name, Arc<Facts>>| match item {
+        DiffItem::Add(machine, facts) | DiffItem::Update { new: (machine, facts), .. } => {
+            Record::Facts(machine.clone(), Some(facts.clone()))
+        }
+        DiffItem::Remove(machine, _) => Record::Facts(machine.clone(), None),
+    };
+    out.records.extend(former.lasting.facts.diff(&state.lasting.facts).map(facts));
     out.records.extend(former.lasting.lives.diff(&state.lasting.lives).map(life));
     out.records.extend(former.lasting.claims.diff(&state.lasting.claims).map(claim));
     state.index_free_since(former);

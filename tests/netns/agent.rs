@@ -1,0 +1,202 @@
+//! Machines that no manifest declares: they boot our agent, say what they are, get their own disk back, and are
+//! registered. A program of the test's own speaks as the agent.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use voldemort::api::agent::{CommandLine, Order, SignedOrder, Task};
+
+use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::net::{Net, has};
+
+const BOX: &str = "52:54:00:00:00:77";
+const LAPTOP: &str = "52:54:00:00:00:66";
+const NAME: &str = "m525400000077";
+
+const MANIFEST: &str = r#"
+[subnet.lab]
+cidr    = "10.0.10.0/24"
+gateway = "10.0.10.1"
+dynamic = "10.0.10.100-10.0.10.199"
+unknown = "discover"
+[boot.agent]
+kernel  = "files/vmlinuz"
+initrd  = ["files/initrd.gz"]
+cmdline = ["console=ttyS0"]
+[machine.declared]
+mac = "52:54:00:00:00:71"
+"#;
+const SETTINGS: &str = "format = 1\n[agent]\nboot = { x86_64 = \"agent\" }\n";
+
+fn inventory(folder: &Path) -> String {
+    let root = folder.join("inventory");
+    std::fs::create_dir_all(root.join("files")).unwrap();
+    std::fs::write(root.join("lab.toml"), MANIFEST).unwrap();
+    std::fs::write(root.join("voldemort.toml"), SETTINGS).unwrap();
+    std::fs::write(root.join("files/vmlinuz"), "the kernel").unwrap();
+    std::fs::write(root.join("files/initrd.gz"), "the initrd").unwrap();
+    root.display().to_string()
+}
+
+/// A card on the wire, with an address that it gave itself.
+fn card(net: &Net, name: &str, mac: &str, host: u8) {
+    net.client_ip(&["link", "add", "link", "cli", name, "address", mac, "type", "macvlan", "mode", "bridge"]);
+    net.client_ip(&["link", "set", name, "up"]);
+    net.client_ip(&["address", "add", &format!("10.0.10.{host}/24"), "dev", name]);
+}
+
+/// Status and body of a request.
+fn ask(net: &Net, card: &str, words: &[&str], path: &str) -> (String, String) {
+    let fixed = ["curl", "-s", "--max-time", "20", "--interface", card, "-w", "\n%{http_code}"];
+    let url = format!("http://10.0.10.1/{path}");
+    let said = net.client_output(&[&fixed, words, &[&url]].concat());
+    let (body, status) = said.rsplit_once('\n').unwrap_or_else(|| panic!("{card} {path}: {said}"));
+    (status.to_owned(), body.to_owned())
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}")
+}
+
+fn post(net: &Net, card: &str, token: &str, path: &str, body: &Value) -> (String, String) {
+    let (token, body) = (bearer(token), body.to_string());
+    ask(net, card, &["-H", &token, "-d", &body], path)
+}
+
+fn hello(boot_id: &str, memory: u64) -> Value {
+    json!({
+        "version": "0.1.0", "boot-id": boot_id, "card": BOX,
+        "facts": {
+            "arch": "x86_64", "firmware": "bios", "vendor": "ACME", "product": "Box 1", "serial": "A1",
+            "memory": memory,
+            "nics": [{ "name": "eth0", "mac": BOX, "carrier": true }],
+            "disks": [{ "path": "/dev/vda", "serial": "D1", "model": "Disk", "bytes": 8_u64 << 30, "blank": false }],
+        },
+    })
+}
+
+/// The kernel command line that a script gives the agent.
+fn command_line(script: &str) -> CommandLine {
+    script.parse().unwrap_or_else(|error| panic!("{error}: {script}"))
+}
+
+fn script(net: &Net, card: &str) -> String {
+    ask(net, card, &[], "ipxe/52-54-00-00-00-77.ipxe").1
+}
+
+/// The present order of a session, waited for up to so many seconds.
+fn order(net: &Net, line: &CommandLine, session: &str, boot_id: &str, wait: u8) -> Result<Order, String> {
+    let token = bearer(session);
+    let (status, body) = ask(net, "box", &["-H", &token], &format!("agent/v1/order?wait={wait}"));
+    if status != "200" {
+        return Err(format!("{status} {body}"));
+    }
+    let signed: SignedOrder = serde_json::from_str(&body).unwrap();
+    Ok(signed.open(&line.key, boot_id).unwrap())
+}
+
+fn session_of(body: &str) -> String {
+    let welcome: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    welcome["session"].as_str().unwrap().to_owned()
+}
+
+fn discovered(net: &Net) -> String {
+    net.server_output(&[VOLDEMORTCTL, "get", "discovered", "-o", "json"])
+}
+
+#[test]
+fn an_unknown_machine_is_discovered_gets_its_own_disk_and_is_registered() {
+    if !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let daemon = Daemon::start(&net, &config, &root);
+    card(&net, "box", BOX, 150);
+    card(&net, "laptop", LAPTOP, 166);
+    let line = command_line(&script(&net, "box"));
+    assert_eq!((line.url.as_str(), line.card.unwrap().to_string().as_str()), ("http://10.0.10.1", BOX));
+
+    // Whoever has no token, or another's, is let in to nothing.
+    for token in ["nonsense", &line.token.replace(".0.", ".1."), &line.token[..line.token.len() - 1]] {
+        assert_eq!(post(&net, "box", token, "agent/v1/hello", &hello("b1", 1)).0, "401", "{token}");
+    }
+    assert_eq!(post(&net, "laptop", &line.token, "agent/v1/hello", &hello("b1", 1)).0, "409");
+    assert_eq!(ask(&net, "box", &["-H", &bearer(&line.token)], "agent/v1/order").0, "401");
+    assert_eq!(post(&net, "box", &line.token, "agent/v1/hello", &json!({ "facts": 1 })).0, "422");
+    assert_eq!(discovered(&net).trim(), "[]");
+
+    let (status, body) = post(&net, "box", &line.token, "agent/v1/hello", &hello("b1", 4 << 30));
+    assert_eq!(status, "200", "{body}");
+    let session = session_of(&body);
+    let found = discovered(&net);
+    for part in [NAME, "ACME", "Box 1", "serial:D1:Disk:8589934592", "lab"] {
+        assert!(found.contains(part), "{part}: {found}");
+    }
+    // It hands over to what is on its disk, and is not asked again.
+    let handed = order(&net, &line, &session, "b1", 0).unwrap();
+    assert_eq!((handed.task, handed.epoch, handed.machine.as_str()), (Task::LocalDisk, 0, NAME));
+    let local = script(&net, "box");
+    assert!(local.contains("discovered already") && !local.contains("voldemort.agent"), "{local}");
+    let log = json!({ "lines": ["[    0.1] disk D1\tonline"], "dropped": 2 });
+    assert_eq!(post(&net, "box", &session, "agent/v1/log", &log).0, "204");
+    let logs = net.server_output(&[VOLDEMORTCTL, "logs", NAME]);
+    assert!(
+        logs.contains("disk D1 online") && logs.contains("2 lines of the console were left out"),
+        "{logs}"
+    );
+
+    // The session is good after a restart of the daemon, too; an order stays signed by the same key.
+    assert_eq!(daemon.stop(), Some(0));
+    let _daemon = Daemon::with(&net, &config, &["--inventory", &root]);
+    assert!(discovered(&net).contains(NAME));
+    assert_eq!(order(&net, &line, &session, "b1", 0).unwrap().task, Task::LocalDisk);
+    // Other hardware is an event.
+    assert_eq!(post(&net, "box", &session, "agent/v1/hello", &hello("b1", 8 << 30)).0, "200");
+    let events = || net.server_output(&[VOLDEMORTCTL, "events", "-o", "jsonl"]);
+    eventually("the change", events, |events| events.contains("the memory was 4 GiB and is 8 GiB"));
+    let why = net.server_output(&[super::daemon::VOLDEMORT, "why", BOX]);
+    assert!(why.contains("discovered as") && why.contains("register"), "{why}");
+    // One typing mistake away from a machine that was never seen.
+    assert!(discovered(&net).contains("\"near\": \"declared\""), "{}", discovered(&net));
+
+    let said = net.server_output(&[
+        VOLDEMORTCTL,
+        "register",
+        BOX,
+        "--name",
+        "rack1-u01",
+        "--label",
+        "rack=1",
+        "-o",
+        "json",
+    ]);
+    eventually(&format!("registered: {said}"), || discovered(&net), |found| found.trim() == "[]");
+    let written = std::fs::read_to_string(Path::new(&root).join("lab.toml")).unwrap();
+    for part in ["[machine.rack1-u01]", BOX, "vendor", "ACME", "rack"] {
+        assert!(written.contains(part), "{part}: {written}");
+    }
+}
+
+#[test]
+fn an_agent_that_never_reports_is_booted_twice_and_of_two_with_one_card_neither_is_believed() {
+    if !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let _daemon = Daemon::start(&net, &config, &root);
+    card(&net, "box", BOX, 150);
+    let line = command_line(&script(&net, "box"));
+    let hello_of = |boot_id: &str| post(&net, "box", &line.token, "agent/v1/hello", &hello(boot_id, 1)).0;
+    assert_eq!(hello_of("b1"), "200");
+    // It was restarted.
+    assert_eq!(hello_of("b2"), "200");
+    // And yet the first one speaks.
+    assert_eq!(hello_of("b1"), "409");
+    assert_eq!(hello_of("b2"), "409");
+    let events = || net.server_output(&[VOLDEMORTCTL, "events", "-o", "jsonl"]);
+    eventually("two of one", events, |events| events.contains("neither is believed"));
+}
