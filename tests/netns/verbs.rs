@@ -331,7 +331,7 @@ fn why_names_lines_and_look_alikes() {
     assert_eq!(json["deployment"]["phase"], "waiting");
     assert!(
         bad(&net, here, "voldemortctl describe machine ron", 1)
-            .contains("no deployment and no machine called ron")
+            .contains("no deployment, no claim and no machine called ron")
     );
     if has("busybox") && has("curl") {
         net.client_mac("00:11:22:33:44:55");
