@@ -1,5 +1,5 @@
 //! What the agent reads of machines: trees of /sys and /proc captured in QEMU, with the facts that are expected beside
-//! them in `tests/captures/machines`.
+//! them in `tests/fixtures/machines`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use voldemort::api::agent::{Facts, FirmwareMode, Neighbour, Transport};
 use crate::golden::assert_golden;
 
 fn captures() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/machines");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/machines");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut trees: Vec<PathBuf> =
         files.filter(|path| path.extension().is_some_and(|kind| kind == "tree")).collect();
@@ -57,7 +57,7 @@ fn captured_machines_are_read() {
 
 fn captured(name: &str) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/captures/machines");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/machines");
     expand(&folder.join(name).with_extension("tree"), root.path());
     root
 }
