@@ -132,13 +132,16 @@ fn release(parts: &Parts) -> Result<Option<String>, MediaError> {
     kernel::release(Stretch::open(kernel)?).map_err(|error| unusable(name, &package::damaged(&error)))
 }
 
+/// Takes a module and its bytes; whether the others are wanted, too.
+type Found<'a> = dyn FnMut(Module, &[u8]) -> Result<bool, String> + 'a;
+
 /// Calls `found` with every module of a package whose path is `wanted` and its bytes, until it returns false.
 fn each_module(
     name: &str,
     package: &Entry,
     cpu: Cpu,
     wanted: &dyn Fn(&str) -> bool,
-    found: &mut dyn FnMut(Module, &[u8]) -> Result<bool, String>,
+    found: &mut Found<'_>,
 ) -> Result<(), MediaError> {
     let mut file = |path: &str, size: u64, body: &mut dyn Read, limits: &mut Limits| {
         let Some(place) = module::place(path)?.filter(|place| wanted(place)) else { return Ok(true) };

@@ -377,7 +377,7 @@ impl Bmc {
                 }
                 match turn {
                     Some(Turn::Later(readings)) => self.later = Some((*readings, on)),
-                    _ => self.on = on && !self.deaf || self.deaf,
+                    _ => self.on = on || self.deaf,
                 }
                 plain(if turn.is_some() { 202 } else { 204 })
             }

@@ -92,7 +92,7 @@ fn part_of_a_revision_is_compared_with_another_one() {
     let all = changed(&[]);
     let one = all.last().unwrap().clone();
     assert!(all.len() > 2, "{all:?}");
-    assert_eq!(changed(&["--target", &one]), [one.clone()]);
+    assert_eq!(changed(&["--target", &one]), std::slice::from_ref(&one));
     assert!(!changed(&["--exclude", &one]).contains(&one));
     let unknown = plan(folder.path(), &["--against", "HEAD", "--target", "nobody"]);
     assert!(

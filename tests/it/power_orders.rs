@@ -375,7 +375,7 @@ async fn machines_are_switched_on_to_install_as_far_as_waves_go() {
     let are_on = || fakes.iter().map(|fake| fake.get().on).collect::<Vec<_>>();
     hall.until("first installations are no matter of waves", |_| are_on() == [true, true, false]).await;
     hall.done("ordered").await;
-    for n in 0..3 {
+    for (n, fake) in fakes.iter().enumerate() {
         let deployment = name(&format!("d{n}"));
         for step in [PermitStep::Start, PermitStep::Spend] {
             let permit = Permit { deployment: deployment.clone(), redeploy: 0, epoch: None, step };
@@ -384,8 +384,8 @@ async fn machines_are_switched_on_to_install_as_far_as_waves_go() {
         let outcome = Outcome::Completed;
         let report = Report { deployment, redeploy: 0, epoch: None, outcome, note: String::new() };
         hall.keeper.report(report).await.unwrap();
-        fakes[n].get().on = false;
-        fakes[n].changes();
+        fake.get().on = false;
+        fake.changes();
     }
     hall.until("all are off", |state| {
         state.power().values().filter(|one| one.state == Ok(PowerState::Off)).count() == 3

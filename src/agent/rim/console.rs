@@ -60,8 +60,8 @@ pub(crate) fn open() {
 /// themselves, and a console obeys escapes.
 pub(crate) fn say(text: &str) {
     let Some(console) = CONSOLE.get() else { return };
-    let text: String = text.chars().map(|sign| if sign.is_control() { '?' } else { sign }).collect();
-    let text = text[..text.floor_char_boundary(LONGEST)].to_owned();
+    let fits = text.char_indices().take_while(|(at, sign)| at + sign.len_utf8() <= LONGEST);
+    let text: String = fits.map(|(_, sign)| if sign.is_control() { '?' } else { sign }).collect();
     let line = format!("voldemort: {text}\r\n");
     for mut output in &console.outputs {
         // A console that is full loses the line.

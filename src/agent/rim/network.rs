@@ -153,16 +153,15 @@ impl Station {
     fn heard(&mut self, heard: Option<Heard>, network: &Network, now: Duration) {
         let card = &self.card;
         match heard {
-            Some(Heard::Bound(lease)) => {
-                if self.bound.is_none() {
-                    let Lease { address, prefix, server, .. } = &lease;
-                    say(&format!(
-                        "card {} ({}) has the address {address}/{prefix} from {server}",
-                        card.name, card.mac
-                    ));
-                    self.bound = Some(now);
-                }
+            Some(Heard::Bound(lease)) if self.bound.is_none() => {
+                let Lease { address, prefix, server, .. } = &lease;
+                say(&format!(
+                    "card {} ({}) has the address {address}/{prefix} from {server}",
+                    card.name, card.mac
+                ));
+                self.bound = Some(now);
             }
+            Some(Heard::Bound(_)) => {}
             Some(Heard::Lost) => {
                 say(&format!("card {} ({}) has lost its address", card.name, card.mac));
                 self.bound = None;

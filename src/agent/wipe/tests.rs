@@ -247,6 +247,10 @@ fn an_order_that_is_withdrawn_ends_before_the_next_step() {
     assert!(room.all(|disk| disk.writes == 0));
 }
 
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "one partition, one place: ranges of bytes, not their numbers"
+)]
 #[test]
 fn a_wiped_disk_is_blank_and_a_trace_is_named() {
     let room = Room::of([Fake { partitions: vec![100 * MIB..200 * MIB], ..Fake::new("a") }]);

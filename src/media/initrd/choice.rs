@@ -142,7 +142,7 @@ fn is_chosen(module: &Module) -> bool {
     match below.strip_prefix("kernel/") {
         Some(below) => {
             let begins = |begins: &&str| below.starts_with(*begins);
-            CHOSEN.iter().any(|begin| begins(&begin)) && !LEFT_OUT.iter().any(|begin| begins(&begin))
+            CHOSEN.iter().any(&begins) && !LEFT_OUT.iter().any(&begins)
         }
         None => true,
     }
@@ -175,17 +175,19 @@ fn by_alias(modules: &Modules) -> BTreeMap<String, Vec<&Module>> {
 mod tests {
     use super::*;
 
-    fn modules(list: &[(&str, &str, &[&str], &[&str], &[&str])]) -> Modules {
+    /// A module: its name, folder, dependencies, soft dependencies, aliases.
+    type Row<'a> = (&'a str, &'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
+
+    fn modules(list: &[Row<'_>]) -> Modules {
         let strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        let module =
-            |(name, below, depends, soft, aliases): &(&str, &str, &[&str], &[&str], &[&str])| Module {
-                name: (*name).to_owned(),
-                path: format!("6.1/{below}/{name}.ko"),
-                release: "6.1".to_owned(),
-                depends: strings(depends),
-                soft: strings(soft),
-                aliases: strings(aliases),
-            };
+        let module = |(name, below, depends, soft, aliases): &Row<'_>| Module {
+            name: (*name).to_owned(),
+            path: format!("6.1/{below}/{name}.ko"),
+            release: "6.1".to_owned(),
+            depends: strings(depends),
+            soft: strings(soft),
+            aliases: strings(aliases),
+        };
         list.iter().map(module).map(|module| (module.name.clone(), module)).collect()
     }
 

@@ -179,10 +179,10 @@ fn initrd<'a>(
 
 /// The first byte that is not zero.
 fn after_zeros(bytes: &mut dyn Read) -> io::Result<Option<u8>> {
-    for byte in bytes.bytes() {
-        match byte? {
-            0 => {}
-            byte => return Ok(Some(byte)),
+    let mut byte = [0];
+    while bytes.read(&mut byte)? == 1 {
+        if byte[0] != 0 {
+            return Ok(Some(byte[0]));
         }
     }
     Ok(None)

@@ -33,9 +33,7 @@ pub(super) fn media(
     let deployment = mac.and_then(|mac| state.deployment_of(mac)).filter(|found| found.boot.name == *name);
     let stage = if path == &*boot.kernel.path {
         Stage::Kernel
-    } else if boot.initrd.iter().any(|initrd| path == &*initrd.path) {
-        Stage::Initrd
-    } else if boot.agent.as_ref().is_some_and(|agent| path == &*agent.path) {
+    } else if boot.initrd.iter().chain(&boot.agent).any(|initrd| path == &*initrd.path) {
         Stage::Initrd
     } else {
         Stage::File

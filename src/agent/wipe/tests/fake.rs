@@ -135,7 +135,7 @@ impl Fake {
     fn clear(&mut self, at: u64, length: u64) {
         let pages = at.div_ceil(PAGE)..(at + length) / PAGE;
         self.pages.retain(|page, _| !pages.contains(page));
-        assert!(at % PAGE == 0 && length % PAGE == 0, "tests zero whole pages");
+        assert!(at.is_multiple_of(PAGE) && length.is_multiple_of(PAGE), "tests zero whole pages");
     }
 
     fn sanitized(&mut self) {
