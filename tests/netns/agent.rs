@@ -28,10 +28,34 @@ mac = "52:54:00:00:00:71"
 "#;
 const SETTINGS: &str = "format = 1\n[agent]\nboot = { x86_64 = \"agent\" }\n";
 
+/// The machine is declared, and of a pool whose machines are wiped when they come back.
+const POOL: &str = r#"
+[boot.debian-12]
+kernel  = "files/vmlinuz"
+initrd  = ["files/initrd.gz"]
+cmdline = ["auto=true", "priority=critical", "url={{ answers_url }}"]
+[profile.base]
+boot     = "debian-12"
+template = "preseed"
+vars     = { root-hash = "!" }
+ssh-keys = ["ssh-ed25519 AAAA"]
+[machine.m1]
+mac    = "52:54:00:00:00:77"
+labels = { size = "small" }
+[pool.ci]
+profile = "base"
+select  = { size = "small" }
+clean   = false
+"#;
+
 fn inventory(folder: &Path) -> String {
+    inventory_of(folder, MANIFEST)
+}
+
+fn inventory_of(folder: &Path, manifest: &str) -> String {
     let root = folder.join("inventory");
     std::fs::create_dir_all(root.join("files")).unwrap();
-    std::fs::write(root.join("lab.toml"), MANIFEST).unwrap();
+    std::fs::write(root.join("lab.toml"), manifest).unwrap();
     std::fs::write(root.join("voldemort.toml"), SETTINGS).unwrap();
     std::fs::write(root.join("files/vmlinuz"), "the kernel").unwrap();
     std::fs::write(root.join("files/initrd.gz"), "the initrd").unwrap();
@@ -199,4 +223,93 @@ fn an_agent_that_never_reports_is_booted_twice_and_of_two_with_one_card_neither_
     assert_eq!(hello_of("b2"), "409");
     let events = || net.server_output(&[VOLDEMORTCTL, "events", "-o", "jsonl"]);
     eventually("two of one", events, |events| events.contains("neither is believed"));
+}
+
+fn ctl(net: &Net, words: &[&str]) -> String {
+    net.server_output(&[&[VOLDEMORTCTL], words].concat()).trim().to_owned()
+}
+
+/// One row of a list.
+fn row(net: &Net, kind: &str, name: &str) -> Value {
+    let text = ctl(net, &["get", kind, name, "-o", "json"]);
+    let rows: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    rows[0].clone()
+}
+
+/// The first URL in a text that has `part`.
+fn path_in<'a>(text: &'a str, part: &str) -> &'a str {
+    let words = text.split_whitespace().map(|word| word.trim_end_matches(';'));
+    let found =
+        words.filter(|word| word.contains(part)).find_map(|word| word.split_once("http://10.0.10.1/"));
+    found.unwrap_or_else(|| panic!("{part}: {text}")).1
+}
+
+/// Installs what the claim on the machine asks for, as its installer would.
+fn install(net: &Net) {
+    let script = script(net, "box");
+    let answers = ask(net, "box", &[], path_in(&script, "/answers/")).1;
+    assert_eq!(ask(net, "box", &[], path_in(&answers, "/completed")).0, "200", "{answers}");
+}
+
+/// Says hello and returns the session.
+fn greet(net: &Net, line: &CommandLine, boot_id: &str) -> String {
+    let (status, body) = post(net, "box", &line.token, "agent/v1/hello", &hello(boot_id, 1));
+    assert_eq!(status, "200", "{body}");
+    session_of(&body)
+}
+
+/// From a claim to the next one: nothing is wiped before our agent runs under the order, and nobody gets the machine
+/// before its disks were read back.
+#[test]
+fn a_machine_that_is_given_back_is_wiped_by_the_agent_and_goes_to_who_waits() {
+    if !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let root = inventory_of(folder.path(), &format!("{MANIFEST}{POOL}"));
+    let config = detect(&net, folder.path());
+    let daemon = Daemon::start(&net, &config, &root);
+    card(&net, "box", BOX, 150);
+    let first = ctl(&net, &["claim", "ci"]);
+    install(&net);
+    assert_eq!(row(&net, "claims", &first)["state"], "installed");
+    let second = ctl(&net, &["claim", "ci"]);
+    ctl(&net, &["release", &first]);
+    assert_eq!(row(&net, "machines", "m1")["state"], "releasing");
+    daemon.murder();
+
+    let daemon = Daemon::start(&net, &config, &root);
+    let line = command_line(&script(&net, "box"));
+    let session = greet(&net, &line, "b1");
+    let wipe = order(&net, &line, &session, "b1", 0).unwrap();
+    let Task::Wipe { disks, .. } = &wipe.task else { panic!("{wipe:?}") };
+    assert_eq!(disks.iter().map(|disk| &*disk.id).collect::<Vec<_>>(), ["serial:D1:Disk:8589934592"]);
+    let running = json!({ "order": wipe.id, "epoch": wipe.epoch, "result": "running", "disks": [] });
+    assert_eq!(post(&net, "box", &session, "agent/v1/report", &running).0, "204");
+    daemon.murder();
+
+    // The power fails in the middle of it, too: the same order is there for the next start of the agent.
+    let daemon = Daemon::start(&net, &config, &root);
+    let line = command_line(&script(&net, "box"));
+    let session = greet(&net, &line, "b2");
+    let again = order(&net, &line, &session, "b2", 0).unwrap();
+    assert_eq!((&again.id, again.epoch, &again.task), (&wipe.id, wipe.epoch, &wipe.task));
+    let report = |order: &Order, result: &str| {
+        let body = json!({ "order": order.id, "epoch": order.epoch, "result": result });
+        post(&net, "box", &session, "agent/v1/report", &body)
+    };
+    assert_eq!(report(&again, "done").0, "204");
+    assert_eq!(row(&net, "claims", &second)["machine"], Value::Null, "its disks were not read back yet");
+    let verify = order(&net, &line, &session, "b2", 0).unwrap();
+    assert!(matches!(verify.task, Task::Verify { .. }), "{verify:?}");
+    assert_ne!(report(&again, "done").0, "204", "this order is over");
+    assert_eq!(report(&verify, "done").0, "204");
+
+    assert_eq!(row(&net, "claims", &second)["machine"], "m1");
+    assert_ne!(report(&verify, "done").0, "204", "the machine is somebody's");
+    assert!(!matches!(order(&net, &line, &session, "b2", 0).map(|order| order.task), Ok(Task::Wipe { .. })));
+    install(&net);
+    assert_eq!(row(&net, "claims", &second)["state"], "installed");
+    assert_eq!(daemon.stop(), Some(0));
 }
