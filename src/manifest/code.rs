@@ -95,6 +95,7 @@ codes! {
     TooLittleMemory = 309 Error true "machine with less memory than its boot needs";
     WantsDisc = 310 Warning true "installer that looks for its own disc";
     AgentBoot = 311 Error false "machines that our agent can't run on";
+    OtherInitrd = 312 Warning true "initrd that may not be our agent's";
     Unset = 401 Error false "template variable that nothing sets";
     BadTemplate = 402 Error false "mistake in a template";
     WrongVariable = 403 Error false "value of another type than its variable";

@@ -31,7 +31,24 @@ impl Resolver<'_> {
             return;
         }
         self.agent_words(&boot, name.mark);
+        self.agent_initrd(&boot, name.mark);
         self.desired.agent.boots.entry(cpu).or_insert(boot);
+    }
+
+    /// Whatever the initrd holds is started on machines that are not ours: an installer, for example.
+    fn agent_initrd(&mut self, boot: &Arc<Boot>, mark: Mark) {
+        if boot.modules.is_empty() {
+            let message = format!(
+                "boot `{}` has no `modules`, so its own initrd is started on unknown machines",
+                boot.name
+            );
+            let problem =
+                Problem::new(Code::OtherInitrd, mark, message, "it has to hold our agent, and nothing else");
+            self.problems.push(problem.help(
+                "name the packages with the modules of its kernel (modules = [\"files/linux-image-….deb\"]): the \
+                 initrd is made of them",
+            ));
+        }
     }
 
     /// The command line is filled in for machines that nothing is known of but the card.
