@@ -11,9 +11,8 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/life-cycle.md");
 const HEAD: &str = "\
 # The life of a machine
 
-Printed from the tables in `src/state/lifecycle/` by a test (`UPDATE_GOLDEN=1 cargo test --lib lifecycle` writes it anew). Today the \
-simulation carries them out, with an agent and controllers of its own; the daemon gives machines to deployments as \
-before, and has no agent, claims or wipes yet.
+Printed from the tables in `src/state/lifecycle/` by a test (`UPDATE_GOLDEN=1 cargo test --lib lifecycle` writes it anew). [Claims](claims.md), \
+[discovery](discovery.md), [the agent](agent.md) and [power](power.md) say how a person meets them.
 
 A machine is described by four axes: how well it is **known**, what it is for (its **tenancy**, under an epoch), what is being done with it \
 (its **work**, which may be overdue or have failed), and what is on each of its **disks**. A state that stands in no row below a \
