@@ -95,7 +95,7 @@ impl Machines {
         Ok(Agent { session: token, machine })
     }
 
-    /// Two agents at a time speak for one card: neither is believed, and a person is told.
+    /// Two agents at a time speak for one card: neither is believed, and an event says so.
     fn refuse_two(&self, token: &AgentToken, machine: Option<&Name>, heard: Heard) -> Result<(), AgentReply> {
         let text = match heard {
             Heard::Alone => return Ok(()),

@@ -16,7 +16,7 @@ pub const PATIENCE: Span = Span::seconds(600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PowerOrder {
     pub action: PowerAction,
-    /// Why, for whoever asks later; may be empty.
+    /// Why, for people who read the events later; may be empty.
     pub reason: Arc<str>,
     /// The epoch of whatever had the machine when it was ordered, 0 if nothing had it. The order is for that alone.
     pub epoch: u64,

@@ -24,7 +24,7 @@ mod code {
     pub(super) const END: u8 = 255;
 }
 
-/// Option 60 of the agent, by which a capture or another server's log shows who asks.
+/// Option 60 of the agent, by which a capture or another server's log shows that it is our agent.
 pub const VENDOR_CLASS: &[u8] = b"voldemort-agent";
 
 const DISCOVER: u8 = 1;

@@ -65,7 +65,7 @@ pub(super) fn work(command_line: &CommandLine, network: &'static Network) -> End
     Work::new(session, machine).run()
 }
 
-/// Waits until drivers are loaded and disks have come, within limits: what comes later is told later.
+/// Waits until drivers are loaded and disks have come, within limits: what comes later is reported later.
 fn settle() {
     let began = Instant::now();
     while !load::settled() && began.elapsed() < load::PATIENCE {

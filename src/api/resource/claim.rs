@@ -338,7 +338,7 @@ pub fn routes<B: Backend>() -> Routes<B> {
         .add(kept, keep::<B>)
 }
 
-/// Who asks, and what the token is bound to.
+/// The caller, and the pools that its token is bound to.
 type By = (axum::Extension<Caller>, Option<axum::Extension<Arc<ApiToken>>>);
 
 fn pools_of((_, token): &By) -> &[Name] {

@@ -34,7 +34,7 @@ words! {
 #[serde(deny_unknown_fields)]
 pub struct PowerRequest {
     pub action: Word<PowerWanted>,
-    /// Why, for whoever asks later.
+    /// Why, for people who read the events later.
     #[serde(default)]
     pub reason: String,
 }

@@ -67,7 +67,7 @@ pub(super) struct Reject {
     /// Its id, as `voldemortctl get plans` shows it
     #[arg(add = names(Names::Of(Listed::Plans)))]
     plan: String,
-    /// Why, for whoever asks later
+    /// Why, for people who read the events later
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
@@ -77,7 +77,7 @@ pub(super) struct Reject {
 /// Adopt nothing of the source for a while; machines still boot
 #[derive(Args, Debug)]
 pub(super) struct Suspend {
-    /// Why, for whoever asks later
+    /// Why, for people who read the events later
     #[arg(long, default_value = "")]
     reason: String,
     /// For how long, as in 2h; until `resume` if absent
@@ -93,7 +93,7 @@ pub(super) struct Pin {
     /// One of `voldemortctl get revisions`: its name, or the beginning of its digest
     #[arg(add = names(Names::Of(Listed::Revisions)))]
     revision: String,
-    /// Why, for whoever asks later
+    /// Why, for people who read the events later
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
 enum What {
     /// Switch machines on
     On(Ordered),
-    /// Switch machines off, at once: what runs on them is not told before
+    /// Switch machines off, at once: what runs on them is not shut down before
     Off(Ordered),
     /// Switch machines off, and on again when they are seen to be off
     Cycle(Ordered),
@@ -58,7 +58,7 @@ struct Machines {
 struct Ordered {
     #[command(flatten)]
     machines: Machines,
-    /// Why, for whoever asks later
+    /// Why, for people who read the events later
     #[arg(long, default_value = "")]
     reason: String,
     /// Wait for so long until it is done, as in 5m
