@@ -10,8 +10,9 @@ use crate::model::{Cidr, Cpu, Range};
 
 /// The state directory where the file names none.
 pub const STATE: &str = "/var/lib/voldemort";
-/// Where Debian, Ubuntu, Fedora and Arch put their boot programs.
-pub const FIRMWARE: [&str; 8] = [
+/// Where boot programs lie: those of our own package, then those of Debian, Ubuntu, Fedora and Arch.
+pub const FIRMWARE: [&str; 9] = [
+    "/usr/lib/voldemort/firmware",
     "/usr/lib/ipxe",
     "/usr/share/ipxe",
     "/usr/lib/shim",

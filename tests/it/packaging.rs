@@ -12,7 +12,8 @@ fn packaging(name: &str) -> String {
 
 #[test]
 fn scripts_can_be_read_by_sh() {
-    for name in ["build", "firmware", "test", "deb/config", "deb/postinst", "deb/postrm", "deb/prerm"] {
+    let names = ["build", "firmware", "test", "deb/config", "deb/postinst", "deb/postrm", "deb/prerm"];
+    for name in names {
         let read = Command::new("sh").args(["-n", &packaging(name)]).output().unwrap();
         assert!(read.status.success(), "{name}: {}", String::from_utf8_lossy(&read.stderr));
     }
