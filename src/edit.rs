@@ -8,6 +8,7 @@
 
 mod delete;
 mod layout;
+pub mod prune;
 mod sequence;
 mod set;
 mod subject;

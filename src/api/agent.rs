@@ -20,8 +20,10 @@
 //!
 //! Hello may be said again at any time, with what was found out since (a switch names itself after up to 30 seconds);
 //! an order may be delivered again, and is carried out again: wiping twice within one order is allowed. A report may be
-//! sent again until it is answered.
+//! sent again until it is answered. A wipe that is reported as done without a certificate that shows it for each disk of the
+//! order (409) waits for a person.
 
+mod fit;
 pub mod hello;
 pub mod order;
 
@@ -173,7 +175,7 @@ pub struct Report {
 pub enum OrderResult {
     /// It is being carried out. Sent when it begins, and then at least every minute.
     Running { disks: Vec<DiskProgress> },
-    /// It is carried out. Of a wipe: every disk is wiped. Of a verification: nothing of what was there was found.
+    /// It is carried out. Of a wipe: every disk is wiped, and the certificate shows it. Of a verification: nothing of what was there was found.
     Done {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         certificate: Option<Certificate>,

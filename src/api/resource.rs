@@ -37,6 +37,7 @@ pub mod tree;
 pub mod webhook;
 pub mod why;
 pub mod wipe;
+pub mod wipe_certificate;
 
 use std::collections::BTreeMap;
 
@@ -72,6 +73,7 @@ pub use tree::{Blob, Tree};
 pub use webhook::Webhook;
 pub use why::{Offer, Why};
 pub use wipe::Order as MachineOrder;
+pub use wipe_certificate::WipeCertificate;
 
 use crate::model::words::words;
 
@@ -95,6 +97,7 @@ words! {
         Drift = "drift",
         Claims = "claims",
         Orders = "orders",
+        Certificates = "certificates",
         Effects = "effects",
         Tokens = "tokens",
         Webhooks = "webhooks",

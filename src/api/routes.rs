@@ -24,9 +24,9 @@ use super::problem::{self, problem};
 use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, LogSender, Logbook, NewToken, Operation, Order,
     Outcome, Pool, Profile, Revision, Row, ServiceStatus, SourceStatus, Status, SubnetRow, Template, Ticket,
-    TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, claim, definition,
-    deployment, discovered, drift, edit, effect, event, hold, interface, lease, log, machine, named,
-    operation, order, plan, power, subnet, ticket, token, why, wipe,
+    TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, WipeCertificate, Written, adopt, audit, boot,
+    claim, definition, deployment, discovered, drift, edit, effect, event, hold, interface, lease, log,
+    machine, named, operation, order, plan, power, subnet, ticket, token, why, wipe, wipe_certificate,
 };
 use super::route::{Route, Routes};
 use super::streams::Streams;
@@ -181,6 +181,7 @@ fn routes<B: Backend>() -> Routes<B> {
         .merge(claim::routes::<B>())
         .merge(hold::routes::<B>())
         .merge(wipe::routes::<B>())
+        .merge(wipe_certificate::routes::<B>())
         .merge(effect::routes::<B>())
         .merge(event::routes::<B>())
         .merge(log::routes::<B>())
@@ -239,6 +240,10 @@ fn list_route(what: Listed) -> Route {
         Listed::Orders => {
             route("What is being done with machines: releases and wipes").lists::<wipe::Order>()
         }
+        Listed::Certificates => {
+            route("What was done to the disks of machines that were wiped, the oldest first")
+                .lists::<WipeCertificate>()
+        }
         Listed::Effects => route("What follows from a change and is not done yet").lists::<effect::Effect>(),
         Listed::LogSenders => {
             route("Who sent messages of syslog, and how many were malformed or too many").lists::<LogSender>()
@@ -268,7 +273,7 @@ fn is_long(what: Listed, uri: &Uri) -> bool {
     match what {
         Listed::Deployments | Listed::Machines | Listed::Discovered | Listed::Leases => !Wanted::is_page(uri),
         // The files of the history are read for it.
-        Listed::Drift | Listed::Revisions | Listed::Claims | Listed::Orders => true,
+        Listed::Drift | Listed::Revisions | Listed::Claims | Listed::Orders | Listed::Certificates => true,
         _ => false,
     }
 }
@@ -296,6 +301,7 @@ fn rows<B: Backend>(backend: &B, what: Listed, uri: &Uri) -> Response {
         Listed::Drift => page(uri, |after| list::behind(drift::all(&state), after)),
         Listed::Claims => page(uri, |after| list::behind(claim::all(&state, backend.now()), after)),
         Listed::Orders => page(uri, |after| list::behind(wipe::all(&state), after)),
+        Listed::Certificates => page(uri, |after| list::behind(wipe_certificate::all(&state), after)),
         Listed::Effects => page(uri, |after| list::behind(effect::all(&state, backend.now()), after)),
         Listed::LogSenders => page(uri, |after| list::behind(backend.logs().senders(), after)),
         Listed::Webhooks => page(uri, |after| list::behind(backend.webhooks(), after)),

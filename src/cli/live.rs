@@ -113,6 +113,7 @@ async fn listed(kind: Listed, client: &Client, begun: &str) -> Result<Vec<String
         Listed::Leases => "address",
         Listed::Effects | Listed::Operations => "id",
         Listed::Orders => "machine",
+        Listed::Certificates => "number",
         _ => "name",
     };
     let mut query = form_urlencoded::Serializer::new(String::new());

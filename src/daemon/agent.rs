@@ -14,7 +14,7 @@ use super::keeper::{Keeper, KeeperError};
 use super::now;
 use super::request_handler::{AgentReply, AgentRequest, Method, Opened, RequestHandler};
 use super::syslog::{Book, take_console};
-use crate::api::agent::hello::{self as said, is_boot_id};
+use crate::api::agent::hello::{self as said, Rejection, is_boot_id};
 use crate::api::agent::order::{self, Next};
 use crate::api::agent::{Hello, LINE_MAX, LINES_MAX, Log, OrderResult, Report, WAIT_MAX, Welcome};
 use crate::model::Name;
@@ -182,8 +182,15 @@ impl Machines {
     async fn report(&self, agent: &Agent, report: Report) -> Result<AgentReply, AgentReply> {
         let state = self.keeper.state();
         let machine = agent.machine.as_ref().ok_or_else(unknown_again)?;
-        let said = said::report(&state, machine, &agent.session, &report)
-            .map_err(|why| AgentReply::problem(Status::Conflict, why))?;
+        let said = match said::report(&state, machine, &agent.session, &report) {
+            Ok(said) => said,
+            Err(Rejection { why, said }) => {
+                if let Some(said) = said {
+                    self.store(self.said(&agent.session, said)).await?;
+                }
+                return Err(AgentReply::problem(Status::Conflict, why));
+            }
+        };
         if let Some(text) = progress(machine, &report) {
             self.note(&agent.session, text);
         }

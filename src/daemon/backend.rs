@@ -327,7 +327,11 @@ impl Backend for Daemon {
     }
 
     async fn command(&self, verb: Verb, by: Caller) -> Result<Result<command::Outcome, String>, String> {
-        match self.keeper.ask(Command { by, verb }).await {
+        let done = match verb {
+            Verb::Claim(wanted) => self.keeper.claim(*wanted, by).await,
+            verb => self.keeper.ask(Command { by, verb }).await,
+        };
+        match done {
             Ok(outcome) => Ok(Ok(outcome)),
             Err(KeeperError::Refused(why)) => Ok(Err(why)),
             Err(error) => Err(error.to_string()),

@@ -54,7 +54,7 @@ use crate::media::{Seen, Shelf};
 use crate::model::{Name, SourceCondition};
 use crate::plan::{Consent, Proposal};
 use crate::source::{Commit, Snapshot, SourceConfig, SourceError, Update};
-use crate::state::{Revision, Secrets, SourceStatus, State};
+use crate::state::{Revision, Secrets, SourceStatus, State, prototype};
 use crate::store::History;
 use control::Control;
 use gate::Gate;
@@ -293,7 +293,9 @@ impl Reconciler {
     /// The files on disk that are served, may be soon, or can be gone back to.
     pub fn copies(&self) -> BTreeSet<PathBuf> {
         let mut copies = lock(&self.set).copies();
-        for kept in self.history.all() {
+        let state = self.keeper.state();
+        let claimed = state.prototypes().values().map(|stored| &stored.revision);
+        for kept in self.history.all().iter().chain(claimed) {
             copies.extend(kept.layers().flat_map(|layer| layer.tree.copies.values().cloned()));
         }
         copies
@@ -303,8 +305,9 @@ impl Reconciler {
     pub fn media(&self) -> BTreeSet<PathBuf> {
         let waiting: Vec<Arc<Desired>> =
             lock(&self.waiting).values().map(|one| one.ready.desired.clone()).collect();
-        let all = waiting.into_iter().chain([self.keeper.state().desired().clone()]);
-        all.flat_map(|desired| tree::media_of(&desired).collect::<Vec<_>>()).collect()
+        let state = self.keeper.state();
+        let all = waiting.iter().chain([state.desired()]).flat_map(|desired| desired.boots.values());
+        all.chain(state.claimed_boots()).flat_map(|boot| prototype::media(boot)).collect()
     }
 
     /// Runs until the sources end.
@@ -391,6 +394,8 @@ impl Reconciler {
         if kept.environment != self.environment {
             lock(&self.set).unsettle();
         }
+        // Before machines are given out: a claim that can't be served must not lose its turn to a later one.
+        self.load_prototypes().await;
         // A kernel that lies where the source was may be gone with it, and the key's disk be late;
         // addresses and all other answers are there. What is missing is shown by the next look.
         let loaded = self.load(&kept, None, Terms::noting(Media::Lenient, &Arc::default())).await;

@@ -156,8 +156,8 @@ fn named(state: &State, asker: &Asker, method: Method, path: &str, note: &str) -
         }
         Target::Loader(loader) => read_only(method, files::loader(state, &loader)),
         Target::UBoot => read_only(method, uboot::open(state, mac)),
-        Target::Media { boot, path } => {
-            read_only(method, files::media(state, asker, reading, mac, &boot, &path))
+        Target::Media { prefix, path } => {
+            read_only(method, files::media(state, asker, reading, mac, &prefix, &path))
         }
         Target::Unknown => {
             let found = mac.and_then(|mac| raspberry::open(state, asker, reading, mac, path));

@@ -75,6 +75,11 @@ pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) 
         Verb::RevokeToken(name) => api_token::revoke(state, &name, &command.by, now, out),
         Verb::UsedToken(name, id) => api_token::used(state, &name, id, now, out),
         Verb::Claim(wanted) => claim::claim(Cycle { state, by: &command.by, now, out }, *wanted),
+        Verb::Prototypes(loaded) => {
+            state.load_prototypes(*loaded);
+            Cycle { state, by: &command.by, now, out }.serve_queue();
+            Outcome::Done
+        }
         Verb::Extend(name, ttl) => claim::extend(Cycle { state, by: &command.by, now, out }, &name, ttl),
         Verb::Keep(name) => claim::keep(Cycle { state, by: &command.by, now, out }, &name),
         Verb::Release(name) => claim::release(Cycle { state, by: &command.by, now, out }, &name),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::State;
 use super::lifecycle::{Condition, Known};
+use super::prototype::Prototype;
 use crate::desired::{Deployment, Place, Pool};
 use crate::model::wish::Lacks;
 use crate::model::words::words;
@@ -32,12 +33,14 @@ pub struct Wanted {
     pub name: Option<Name>,
     /// What names the request, so that it is made once.
     pub key: Option<Arc<str>>,
+    /// What is to be stored of what its machine will run, with its key, where no other claim runs the same.
+    pub prototype: Option<(Arc<str>, Arc<Prototype>)>,
 }
 
 impl Wanted {
     /// Any machine of a pool, for as long as the pool says.
     pub fn of(pool: Name) -> Wanted {
-        Wanted { pool, ttl: None, name: None, key: None }
+        Wanted { pool, ttl: None, name: None, key: None, prototype: None }
     }
 }
 
@@ -63,6 +66,9 @@ pub struct Claim {
     pub keep: bool,
     /// What named the request.
     pub key: Option<Arc<str>>,
+    /// The key of the [prototype](super::prototype) that it was made from; `None` of claims that a version made which did
+    /// not store it.
+    pub prototype: Option<Arc<str>>,
 }
 
 /// The machine of a claim.

@@ -9,6 +9,7 @@ use super::apply::adopt::Adoption;
 use super::claim::Wanted;
 use super::life::AgentReport;
 use super::outbox::{EffectId, Pending, Progress};
+use super::prototype::LoadedPrototypes;
 use super::schedule::PowerAnswer;
 use super::upkeep::Freed;
 use super::{ApiToken, Claim, Doubts, Event, Install, Lease6Request, LeaseRequest, Permit, Report, Verdict};
@@ -71,6 +72,8 @@ pub enum Verb {
     UsedToken(Name, u32),
     /// Somebody asks for a machine of a pool.
     Claim(Box<Wanted>),
+    /// What claims run was loaded, by key: they were made from manifests that are served no more.
+    Prototypes(Box<LoadedPrototypes>),
     /// A claim is to last so long from now.
     Extend(Name, Span),
     /// A claim is to last until a revision takes it over.

@@ -48,7 +48,14 @@ impl State {
     }
 
     fn index_one(&mut self, claim: &Claim, is_there: bool) {
-        let Claim { name, pool, number, by, place, keep, key, .. } = claim;
+        let Claim { name, pool, number, by, place, keep, key, prototype, .. } = claim;
+        if let Some(prototype) = prototype {
+            let running = self.derived.running.get(prototype).copied().unwrap_or(0);
+            match if is_there { running + 1 } else { running.saturating_sub(1) } {
+                0 => drop(self.derived.running.remove(prototype)),
+                running => drop(self.derived.running.insert(prototype.clone(), running)),
+            }
+        }
         if let Some(key) = key {
             match is_there {
                 true => drop(self.derived.keyed.insert(key.clone(), name.clone())),
@@ -124,7 +131,7 @@ impl State {
         derived.given = imbl::OrdMap::new();
         (derived.ends, derived.watched) = (imbl::OrdSet::new(), imbl::OrdSet::new());
         (derived.owners, derived.found) = (imbl::HashMap::new(), imbl::HashMap::new());
-        derived.keyed = imbl::HashMap::new();
+        (derived.keyed, derived.running) = (imbl::HashMap::new(), imbl::OrdMap::new());
     }
 
     /// Everything anew, from what was stored.

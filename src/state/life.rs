@@ -331,8 +331,8 @@ pub enum Said {
     Hello { cards: Arc<[Mac]>, disks: Arc<[SeenDisk]>, facts: Option<Arc<Facts>> },
     /// It carries the order out, and gets further.
     Running,
-    /// Every disk of its order is wiped.
-    Wiped,
+    /// Every disk of its order is wiped, as its certificate shows: JSON of `api::agent::Certificate`.
+    Wiped(Arc<str>),
     /// Whether what it read back holds nothing of what was there.
     Verified(bool),
     /// It can't go on, for this reason.

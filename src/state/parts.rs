@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::budget::Budget;
+use super::certificate::WipeCertificate;
+use super::prototype::Prototype;
 use super::queue;
 use super::ran::Ran;
 use super::{
@@ -40,8 +42,12 @@ pub struct Lasting {
     pub claims: imbl::OrdMap<Name, Arc<Claim>>,
     /// What our agent found out about machines' hardware.
     pub facts: imbl::OrdMap<Name, Arc<Facts>>,
+    /// Certificates of wipes, by the numbers of their orders.
+    pub certificates: imbl::OrdMap<u64, Arc<WipeCertificate>>,
     /// The number of the last claim.
     pub last_claim: u64,
+    /// What claims run, by key.
+    pub prototypes: imbl::OrdMap<Arc<str>, Arc<Prototype>>,
     /// Deployments that choose their machine and have none, and since which number they wait.
     pub unplaced: imbl::OrdMap<Name, u64>,
     /// How long the daemon ran.
@@ -112,6 +118,10 @@ pub(super) struct Derived {
     pub(super) memo: Option<Arc<memo::Memo>>,
     /// The deployments that claims stand for: their pools' prototypes with their names and machines.
     pub(super) claimed: imbl::OrdMap<Name, Arc<Deployment>>,
+    /// What claims run, by key, as far as it is loaded.
+    pub(super) prototypes: imbl::OrdMap<Arc<str>, Arc<Deployment>>,
+    /// How many claims run each.
+    pub(super) running: imbl::OrdMap<Arc<str>, usize>,
     /// Who waits for a machine, by caller.
     pub(super) queues: imbl::OrdMap<Arc<str>, queue::Queue>,
     /// The epoch of the last machine that each caller got, as far as that is remembered.
@@ -146,7 +156,9 @@ impl Default for Lasting {
             lives: imbl::OrdMap::new(),
             claims: imbl::OrdMap::new(),
             facts: imbl::OrdMap::new(),
+            certificates: imbl::OrdMap::new(),
             last_claim: 0,
+            prototypes: imbl::OrdMap::new(),
             unplaced: imbl::OrdMap::new(),
             ran: Ran::default(),
             budget: Budget::default(),
@@ -394,11 +406,6 @@ impl State {
     /// `assignments` the other way round.
     pub fn tenants(&self) -> &imbl::OrdMap<Name, Name> {
         &self.derived.tenants
-    }
-
-    /// The boot that is served below a prefix.
-    pub fn prefixes(&self) -> &HashMap<Arc<str>, Name> {
-        &self.derived.prefixes
     }
 
     /// What was rendered a moment ago, where it may be asked for again.

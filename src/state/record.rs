@@ -12,6 +12,7 @@ mod assignment;
 mod bytes;
 mod caller;
 mod card;
+mod certificate;
 mod claim;
 mod effect;
 mod facts;
@@ -22,6 +23,7 @@ mod lease6;
 mod life;
 mod note;
 mod protection;
+mod prototype;
 mod restored;
 mod revision;
 mod serial;
@@ -36,7 +38,9 @@ use std::sync::Arc;
 
 use ::bytes::Bytes;
 
+use super::certificate::WipeCertificate;
 use super::outbox::{EffectId, Pending};
+use super::prototype::Prototype;
 use super::{ApiToken, Claim, Install, Lease, Lease6, Life, Served, Tenancy};
 use crate::model::facts::Facts;
 use crate::model::{Mac, Name};
@@ -80,8 +84,12 @@ pub enum Record {
     /// What is recorded of a machine besides.
     Life(Name, Option<Arc<Life>>),
     Claim(Name, Option<Arc<Claim>>),
+    /// What claims run, by its key.
+    Prototype(Arc<str>, Option<Arc<Prototype>>),
     /// What our agent found out about a machine's hardware.
     Facts(Name, Option<Arc<Facts>>),
+    /// What was done to the disks of a machine, by the number of the order.
+    Certificate(u64, Option<Arc<WipeCertificate>>),
 }
 
 /// How the records of one kind lie in bytes.
@@ -201,6 +209,8 @@ kinds! {
     Life = 17: life::Life,
     Claim = 18: claim::Claim,
     Facts = 19: facts::Facts,
+    Prototype = 20: prototype::Prototype,
+    Certificate = 21: certificate::Certificate,
 }
 
 impl RecordKind {
@@ -237,7 +247,9 @@ impl Record {
             Record::Tenancy(..) => RecordKind::Tenancy,
             Record::Life(..) => RecordKind::Life,
             Record::Claim(..) => RecordKind::Claim,
+            Record::Prototype(..) => RecordKind::Prototype,
             Record::Facts(..) => RecordKind::Facts,
+            Record::Certificate(..) => RecordKind::Certificate,
         }
     }
 
@@ -259,7 +271,9 @@ impl Record {
             Record::Tenancy(machine, _) => tenancy::Tenancy::write_key(machine, out),
             Record::Life(machine, _) => life::Life::write_key(machine, out),
             Record::Claim(name, _) => claim::Claim::write_key(name, out),
+            Record::Prototype(key, _) => out.extend_from_slice(key.as_bytes()),
             Record::Facts(machine, _) => facts::Facts::write_key(machine, out),
+            Record::Certificate(epoch, _) => certificate::Certificate::write_key(epoch, out),
             Record::Revision(_) | Record::Serial(_) | Record::Restored(_) => {}
         }
     }
@@ -299,8 +313,14 @@ impl Record {
                 token.as_ref().is_some_and(|token| put::<api_token::ApiToken>(token, out))
             }
             Record::Life(_, life) => life.as_ref().is_some_and(|life| put::<life::Life>(life, out)),
+            Record::Prototype(_, one) => {
+                one.as_ref().is_some_and(|one| put::<prototype::Prototype>(one, out))
+            }
             Record::Claim(_, claim) => claim.as_ref().is_some_and(|claim| put::<claim::Claim>(claim, out)),
             Record::Facts(_, facts) => facts.as_ref().is_some_and(|facts| put::<facts::Facts>(facts, out)),
+            Record::Certificate(_, one) => {
+                one.as_ref().is_some_and(|one| put::<certificate::Certificate>(one, out))
+            }
             Record::Tenancy(_, tenancy) => {
                 tenancy.as_ref().is_some_and(|tenancy| put::<tenancy::Tenancy>(tenancy, out))
             }

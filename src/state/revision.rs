@@ -154,7 +154,7 @@ impl Revision {
     }
 
     /// The same sources, each changed by `change`.
-    fn map(&self, mut change: impl FnMut(&SourceRevision) -> SourceRevision) -> Revision {
+    pub fn map(&self, mut change: impl FnMut(&SourceRevision) -> SourceRevision) -> Revision {
         let sources = match &self.sources {
             Composition::One(source) => Composition::One(change(source)),
             Composition::Several(sources) => {
@@ -189,6 +189,16 @@ impl Revision {
         let before = replaced(&|_| part.base.clone());
         let before = Revision { environment: part.environment.clone(), ..before };
         Some((before, replaced(&SourceRevision::whole), &part.selection))
+    }
+
+    /// Where sources are served in part: the trees that the pools are of. An apply that names what it takes leaves pools as
+    /// they are; one that names what it leaves out takes all others.
+    pub fn of_pools(&self) -> Revision {
+        let mut of = self.clone();
+        while let Some((before, after, selection)) = of.split() {
+            of = if selection.only.is_empty() { after } else { before };
+        }
+        of
     }
 
     /// The file at a path, in whichever source has it.

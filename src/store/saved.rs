@@ -12,8 +12,10 @@ use super::log::load::{Held, Laid};
 use crate::model::facts::Facts;
 use crate::model::{Mac, Name};
 use crate::state::budget::{self, Budget};
+use crate::state::certificate::WipeCertificate;
 use crate::state::longest::{self, Longest};
 use crate::state::outbox::{self, Pending};
+use crate::state::prototype::Prototype;
 use crate::state::queue;
 use crate::state::ran::{self, Ran};
 use crate::state::record::{Record, RecordKind};
@@ -47,8 +49,12 @@ pub struct Saved {
     /// What is recorded of machines besides.
     pub lives: Vec<(Name, Arc<Life>)>,
     pub claims: Vec<Arc<Claim>>,
+    /// What they run, by key.
+    pub prototypes: Vec<(Arc<str>, Arc<Prototype>)>,
     /// What our agent found out about machines.
     pub facts: Vec<(Name, Arc<Facts>)>,
+    /// What was done to the disks of machines that were wiped.
+    pub certificates: Vec<Arc<WipeCertificate>>,
     pub protected: Vec<Name>,
     pub leases: Vec<Lease>,
     pub leases6: Vec<Lease6>,
@@ -148,6 +154,9 @@ impl Damage {
             | RecordKind::Lease4
             | RecordKind::Effect
             | RecordKind::ApiToken
+            // Claims that run it boot their disks.
+            | RecordKind::Prototype
+            | RecordKind::Certificate
             // The next report says it again.
             | RecordKind::Facts => Some(Flag::Deleted),
             RecordKind::Installs
@@ -210,6 +219,8 @@ impl Saved {
             lives: self.lives.iter().cloned().collect(),
             claims: self.claims.iter().map(|claim| (claim.name.clone(), claim.clone())).collect(),
             facts: self.facts.iter().cloned().collect(),
+            prototypes: self.prototypes.iter().cloned().collect(),
+            certificates: self.certificates.iter().map(|one| (one.epoch, one.clone())).collect(),
             last_claim: self.last_claim(),
             unplaced: queue::of_note(note(queue::NOTE)),
             budget: Budget::of_note(note(budget::NOTE), ran.now),
@@ -326,6 +337,8 @@ impl Saved {
             Record::ApiToken(_, token) => self.tokens.extend(token),
             Record::Life(machine, life) => self.lives.extend(life.map(|life| (machine, life))),
             Record::Claim(_, claim) => self.claims.extend(claim),
+            Record::Prototype(key, one) => self.prototypes.extend(one.map(|one| (key, one))),
+            Record::Certificate(_, one) => self.certificates.extend(one),
             Record::Facts(machine, facts) => self.facts.extend(facts.map(|facts| (machine, facts))),
             Record::Tenancy(machine, tenancy) => self.tenancies.extend(tenancy.map(|one| (machine, one))),
         }
@@ -437,7 +450,9 @@ impl Saved {
             tenancies,
             lives,
             claims,
+            prototypes,
             facts,
+            certificates,
             protected,
             leases,
             leases6,
@@ -467,8 +482,10 @@ impl Saved {
         let former = assignments.into_iter().filter(|pair| !held.contains(pair));
         records.extend(former.map(|(name, machine)| Record::Assignment(name, Some(machine))));
         records.extend(lives.into_iter().map(|(machine, life)| Record::Life(machine, Some(life))));
+        records.extend(prototypes.into_iter().map(|(key, one)| Record::Prototype(key, Some(one))));
         records.extend(claims.into_iter().map(|claim| Record::Claim(claim.name.clone(), Some(claim))));
         records.extend(facts.into_iter().map(|(machine, facts)| Record::Facts(machine, Some(facts))));
+        records.extend(certificates.into_iter().map(|one| Record::Certificate(one.epoch, Some(one))));
         records.extend(tenancies.into_iter().map(|(machine, one)| Record::Tenancy(machine, Some(one))));
         records.extend(protected.into_iter().map(|machine| Record::Protection(machine, true)));
         records.extend(served.into_iter().map(|(name, one)| Record::Served(name, Some(one.into()))));

@@ -153,3 +153,51 @@ fn a_claim_gets_a_machine_that_installs_and_who_waits_gets_it_next() {
     assert!(!boot(&net, FIRST).contains("kernel"), "it is installed");
     assert_eq!(daemon.stop(), Some(0));
 }
+
+/// Machines that are given out run what their pool was when they were claimed.
+#[test]
+fn a_claim_runs_what_it_was_made_with_over_restarts_and_without_its_pool() {
+    if !has("busybox") || !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let daemon = Daemon::start(&net, &config, &root);
+    let claim = ctl(&net, &["claim", "ci"]).trim().to_owned();
+    let script = boot(&net, FIRST);
+    assert_eq!(get(&net, url_in(&script, "/initrd.gz")), "the initrd");
+
+    // Its pool's profile, boot and files change while it is open.
+    let other = MANIFEST
+        .replace("boot     = \"debian-12\"", "boot     = \"debian-13\"\ntimezone = \"Etc/GMT+7\"")
+        .replace("[boot.debian-12]", "[boot.debian-13]")
+        .replace("files/initrd.gz", "files/other.gz");
+    std::fs::write(folder.path().join("inventory/files/other.gz"), "another initrd").unwrap();
+    std::fs::write(folder.path().join("inventory/lab.toml"), &other).unwrap();
+    let boots = || ctl(&net, &["get", "boots", "-o", "json"]);
+    eventually("the revision", boots, |rows| rows.contains("debian-13"));
+    std::fs::remove_file(folder.path().join("inventory/files/initrd.gz")).unwrap();
+    let mut daemon = daemon;
+    for round in 0..4 {
+        if round == 2 {
+            // The pool goes as well.
+            let without = other.split("[pool.ci]").next().unwrap();
+            std::fs::write(folder.path().join("inventory/lab.toml"), without).unwrap();
+            let pools = || ctl(&net, &["get", "pools", "-o", "json"]);
+            eventually("the pool is gone", pools, |rows| rows.trim() == "[]");
+        }
+        let again = boot(&net, FIRST);
+        assert!(again.contains("/debian-12/"), "round {round}: {again}");
+        assert_eq!(get(&net, url_in(&again, "/initrd.gz")), "the initrd", "round {round}");
+        daemon.murder();
+        daemon = Daemon::start(&net, &config, &root);
+    }
+    let answers = get(&net, url_in(&boot(&net, FIRST), "/answers/"));
+    assert!(answers.contains("Etc/UTC") && !answers.contains("GMT+7"), "{answers}");
+    assert_eq!(get(&net, url_in(&answers, "/completed")), "");
+    assert_eq!(row(&net, "claims", &claim)["state"], "installed");
+    ctl(&net, &["release", &claim]);
+    assert_ne!(get(&net, "http://10.0.10.1/debian-12/initrd.gz"), "the initrd", "nobody runs it any more");
+    assert_eq!(daemon.stop(), Some(0));
+}

@@ -13,11 +13,12 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use voldemort::desired::Desired;
+use voldemort::desired::{Deployment, Desired};
 use voldemort::model::{By, Caller, Name, Role, Time, Token};
 use voldemort::state::command::Outcome;
 use voldemort::state::effect::Effect;
 use voldemort::state::outbox::{EffectId, Pending};
+use voldemort::state::prototype::LoadedPrototypes;
 use voldemort::state::{Adoption, Command, PermitStep, Secrets, Server, State, Verb};
 use voldemort::store::engine::{Committed, Engine};
 
@@ -100,6 +101,8 @@ struct Cloud {
     past: Vec<Command>,
     started: BTreeSet<EffectId>,
     rules: Rules,
+    /// What claims were made from, as their stored manifests would say it.
+    prototypes: BTreeMap<Arc<str>, Arc<Deployment>>,
     crashes: u64,
 }
 
@@ -158,6 +161,7 @@ impl Cloud {
             past: Vec::new(),
             started: BTreeSet::new(),
             rules: Rules::default(),
+            prototypes: BTreeMap::new(),
             crashes: 0,
         };
         cloud.start();
@@ -193,10 +197,21 @@ impl Cloud {
         self.engine = Some(Engine::new(open, state));
         self.generation += 1;
         (self.is_planned, self.started) = (false, BTreeSet::new());
+        self.load_prototypes();
         self.adopt();
         self.commit();
         let open: Vec<Arc<Pending>> = self.state().unwrap().outbox().iter().cloned().collect();
         open.into_iter().for_each(|pending| self.control(&pending));
+    }
+
+    /// Open claims run what they were made with, whatever their pools are now.
+    fn load_prototypes(&mut self) {
+        let now = self.clock();
+        let Some(engine) = &mut self.engine else { return };
+        let found = engine.state().missing_prototypes().into_iter();
+        let prototypes = found.map(|(key, _)| (key.clone(), self.prototypes[&key].clone())).collect();
+        let loaded = LoadedPrototypes { prototypes, secrets: Secrets::stand_in() };
+        engine.apply(Command::daemon(Verb::Prototypes(loaded.into())), now);
     }
 
     fn crash(&mut self) {
@@ -331,7 +346,7 @@ impl Cloud {
                 self.arrive(Command::daemon(Verb::Tick));
                 self.later(30 * SECOND, Item::Tick);
                 if let Some(state) = self.state().filter(|_| self.steps.is_multiple_of(16)) {
-                    self.rules.look(&state);
+                    self.rules.look(&state, &self.prototypes);
                 }
             }
             Item::Revision => {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::fit::fitting;
 use super::order::{Next, next, word};
-use super::{Hello, OrderResult, Report, Task};
+use super::{Certificate, Hello, OrderResult, Report, Task};
 use crate::model::facts::PARTS_MAX;
-use crate::model::{Mac, Name};
+use crate::model::{Mac, Name, WipeLevel};
 use crate::state::State;
 use crate::state::agent_boot::AgentToken;
 use crate::state::life::{AgentReport, Said, SeenDisk};
@@ -40,29 +41,55 @@ pub fn hello(hello: Hello, token: &AgentToken, subnet: Option<Name>) -> AgentRep
     AgentReport { card: token.card, subnet, epoch: token.epoch, said }
 }
 
-/// What a report means; `Ok(None)`: nothing that the state has to know. The error says why it does not fit.
+/// A report that is not accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejection {
+    pub why: String,
+    /// What the state has to know of it, if anything.
+    pub said: Option<Said>,
+}
+
+impl From<String> for Rejection {
+    fn from(why: String) -> Rejection {
+        Rejection { why, said: None }
+    }
+}
+
+/// What a report means; `Ok(None)`: nothing that the state has to know. The error says why it does not fit. A wipe that
+/// was done without a certificate of it has failed.
 pub fn report(
     state: &State,
     machine: &Name,
     session: &AgentToken,
     report: &Report,
-) -> Result<Option<Said>, String> {
+) -> Result<Option<Said>, Rejection> {
+    if report.epoch != session.epoch {
+        return Err(
+            format!("the report is of epoch {}, and the session of {}", report.epoch, session.epoch).into()
+        );
+    }
     let present = next(state, machine, session);
     let order = match &present {
         Next::Carry(order) if order.id == report.order => order,
         _ => {
-            return Err(format!("order {} is not the present one of machine {machine}", report.order));
+            return Err(format!("order {} is not the present one of machine {machine}", report.order).into());
         }
     };
     let is_verification = matches!(order.task, Task::Verify { .. });
     let is_wipe = matches!(order.task, Task::Wipe { .. });
     Ok(Some(match &report.result {
         OrderResult::Running { .. } => Said::Running,
-        OrderResult::Done { .. } if is_wipe => Said::Wiped,
+        OrderResult::Done { certificate } if is_wipe => match wiped(&order.task, certificate.as_ref()) {
+            Ok(text) => Said::Wiped(text.into()),
+            Err(lacks) => {
+                let why = format!("our agent says that its disks are wiped, and does not show it: {lacks}");
+                return Err(Rejection { said: Some(Said::Failed(why.as_str().into())), why });
+            }
+        },
         OrderResult::Done { .. } if is_verification => Said::Verified(true),
         OrderResult::NotBlank { .. } if is_verification => Said::Verified(false),
         OrderResult::NotBlank { .. } => {
-            return Err(format!("order {} verifies nothing", report.order));
+            return Err(format!("order {} verifies nothing", report.order).into());
         }
         OrderResult::Failed { why, .. } if is_wipe || is_verification => {
             let why: String = why.chars().take(WHY_MAX).collect();
@@ -70,6 +97,14 @@ pub fn report(
         }
         OrderResult::Done { .. } | OrderResult::Failed { .. } => return Ok(None),
     }))
+}
+
+/// The text of a certificate that fits an order to wipe.
+fn wiped(task: &Task, certificate: Option<&Certificate>) -> Result<String, String> {
+    match task {
+        Task::Wipe { level, disks } => fitting(certificate, level.known().unwrap_or(WipeLevel::Purge), disks),
+        _ => Err("it is no order to wipe".into()),
+    }
 }
 
 /// Longest reason that is kept, in characters.

@@ -140,6 +140,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::api::agent::fit::tests::certificate;
     use crate::api::agent::hello::report;
     use crate::api::agent::{OrderResult, Report};
     use crate::model::{Caller, Mac, Time, WipeLevel};
@@ -238,10 +239,20 @@ mod tests {
 
     #[test]
     fn a_report_counts_for_the_present_order_alone() {
-        let done =
-            |id: &str| Report { order: id.into(), epoch: 7, result: OrderResult::Done { certificate: None } };
+        let disk = OrderedDisk { id: "wwn:1".into(), bytes: 4096, serial: None };
+        let right = certificate(&disk, WipeLevel::Clear);
+        let text: Arc<str> = serde_json::to_string(&right).unwrap().into();
+        let done = |id: &str| {
+            let result = OrderResult::Done { certificate: Some(right.clone()) };
+            Report { order: id.into(), epoch: 7, result }
+        };
         let (wiping, machine) = state(Some(order_of(Work::Wiping, 7)), DiskState::Dirty);
-        assert_eq!(report(&wiping, &machine, &session(7), &done("7-wipe")), Ok(Some(Said::Wiped)));
+        assert_eq!(report(&wiping, &machine, &session(7), &done("7-wipe")), Ok(Some(Said::Wiped(text))));
+        assert!(report(&wiping, &machine, &session(7), &Report { epoch: 6, ..done("7-wipe") }).is_err());
+        // Whoever says so has to show it: the order fails, and waits for a person.
+        let none = Report { result: OrderResult::Done { certificate: None }, ..done("7-wipe") };
+        let rejected = report(&wiping, &machine, &session(7), &none).unwrap_err();
+        assert!(matches!(rejected.said, Some(Said::Failed(why)) if why.ends_with("there is no certificate")));
         let (verifying, _) = state(Some(order_of(Work::Verifying, 7)), DiskState::Dirty);
         // The answer to it was lost, and it is sent again.
         assert!(report(&verifying, &machine, &session(7), &done("7-wipe")).is_err());

@@ -26,6 +26,7 @@ use crate::model::{Caller, Name, OnReturn, Role, Span, Time, WipeLevel};
 use crate::state::claim::{Wanted, WhyNot};
 use crate::state::command::Outcome;
 use crate::state::lifecycle;
+use crate::state::prototype::missing_file;
 use crate::state::{self, ApiToken, Verb};
 
 /// Most machines of which one claim says why it does not have them.
@@ -243,6 +244,14 @@ fn reason(
         return format!("machine {machine} is held by {}: {}", hold.by, hold.reason);
     }
     match state.deployment(&claim.name) {
+        Some(deployment) if missing_file(&deployment.boot).is_some() => {
+            let file = missing_file(&deployment.boot).unwrap_or_default();
+            format!(
+                "file {file} of boot {}, which machine {machine} was given out with, is not there any more: release the \
+                 claim, or put the file back",
+                deployment.boot.name
+            )
+        }
         Some(deployment) => match state.duty(deployment) {
             state::Duty::Install { .. } => format!("machine {machine} installs at its next network boot"),
             state::Duty::NetworkBoot => format!("machine {machine} runs from the network"),
@@ -413,7 +422,7 @@ impl ClaimWanted {
         let name =
             self.name.as_ref().map(|name| name.parse().map_err(|error| format!("name: `{name}`: {error}")));
         let (ttl, name) = (self.ttl.as_deref().map(span).transpose()?, name.transpose()?);
-        Ok(Wanted { pool, ttl, name, key: None })
+        Ok(Wanted { ttl, name, ..Wanted::of(pool) })
     }
 }
 

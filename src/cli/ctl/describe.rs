@@ -39,6 +39,9 @@ enum Kind {
     Subnet,
     #[value(alias = "pools")]
     Pool,
+    /// What was done to the disks of a machine by the order of this number
+    #[value(alias = "certificates")]
+    Certificate,
 }
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
@@ -51,6 +54,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Kind::Template => whole(Listed::Templates, arguments, remote),
         Kind::Subnet => whole(Listed::Subnets, arguments, remote),
         Kind::Pool => whole(Listed::Pools, arguments, remote),
+        Kind::Certificate => whole(Listed::Certificates, arguments, remote),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::api::client::ClientError;
 use crate::api::resource::{
     Boot, Claim, Deployment, Discovered, Drift, Effect, Lease, Listed, LogSender, Machine, MachineOrder,
     Operation, Pool, Profile, Revision, Row, SourceStatus, Status, SubnetRow, Template, Token, WaitingPlan,
-    Webhook,
+    Webhook, WipeCertificate,
 };
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
@@ -123,6 +123,9 @@ impl ValueEnum for Listed {
             Listed::Orders => {
                 value.alias("order").help("What is being done with machines: releases and wipes")
             }
+            Listed::Certificates => value
+                .alias("certificate")
+                .help("What was done to the disks of machines that were wiped"),
             Listed::Effects => value
                 .alias("effect")
                 .help("What follows from a change and is not done yet: sources to read, controllers to ask"),
@@ -156,6 +159,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Listed::Drift => list::<Drift>(arguments, remote),
         Listed::Claims => list::<Claim>(arguments, remote),
         Listed::Orders => list::<MachineOrder>(arguments, remote),
+        Listed::Certificates => list::<WipeCertificate>(arguments, remote),
         Listed::Effects => list::<Effect>(arguments, remote),
         Listed::LogSenders => list::<LogSender>(arguments, remote),
         Listed::Webhooks => list::<Webhook>(arguments, remote),

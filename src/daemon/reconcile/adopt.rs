@@ -156,6 +156,7 @@ impl Reconciler {
         lock(&self.set).adopt(name, source);
         self.settle(name, &settled);
         self.record(whole, note).await;
+        self.load_prototypes().await;
     }
 
     /// Keeps what is live for a later pin.

@@ -18,7 +18,8 @@ use crate::model::{Inventory, Name};
 use crate::plan::partial::compose;
 use crate::secret;
 use crate::source::{self, Snapshot};
-use crate::state::{Composition, Revision, Secrets, SourceRevision};
+use crate::state::prototype::{LoadedPrototypes, Prototype, missing_file};
+use crate::state::{Command, Composition, Revision, Secrets, SourceRevision, Verb};
 
 /// How long a load waits for disks and file servers, all files together: files that take longer are looked
 /// at again later.
@@ -107,6 +108,28 @@ impl Reconciler {
         self.on_a_thread(work).await
     }
 
+    /// Loads what open claims run that were made from manifests that are served no more. The machine of a claim whose
+    /// manifests can't be loaded boots its disk; of one whose media are gone the claim says so, and the next adoption looks
+    /// again.
+    pub(super) async fn load_prototypes(&self) {
+        let missing = self.keeper.state().missing_prototypes();
+        if missing.is_empty() {
+            return;
+        }
+        let work = move |loader: &Loader| loader.prototypes(&missing);
+        let stored = match self.on_a_thread(work).await {
+            Ok(loaded) if loaded.prototypes.is_empty() => return,
+            Ok(loaded) => {
+                let command = Command::daemon(Verb::Prototypes(loaded.into()));
+                self.keeper.ask_surely(command).await.map_err(|error| error.to_string())
+            }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = stored {
+            tracing::warn!("what open claims run can't be loaded: {why}");
+        }
+    }
+
     /// Parsing and resolving take processor time: off the serving threads.
     async fn on_a_thread<T: Send + 'static>(
         &self,
@@ -162,6 +185,40 @@ impl Loader {
         }
         let secrets = self.decrypted(&loaded.desired, revision, terms)?;
         Ok(Ready { desired: loaded.desired, secrets })
+    }
+
+    /// What stored prototypes mean. What is wrong with other parts of their manifests does not matter.
+    fn prototypes(&self, stored: &[(Arc<str>, Arc<Prototype>)]) -> LoadedPrototypes {
+        let terms = Terms::noting(Media::Lenient, &Arc::default());
+        let mut loaded = LoadedPrototypes::default();
+        let mut secrets = Arc::new(Secrets::default());
+        for (key, one) in stored {
+            let Prototype { pool, revision } = &**one;
+            let found = self.with_library(revision, &terms, |library, options| {
+                Memory::default().load_revision(revision, None, library, options)
+            });
+            let desired = found.ok().map(|loaded| loaded.desired);
+            let Some((own, desired)) =
+                desired.and_then(|desired| Some((desired.pools.get(pool)?.clone(), desired)))
+            else {
+                tracing::warn!(
+                    "what claims of pool {pool} run can't be loaded: their machines boot their disks"
+                );
+                continue;
+            };
+            if let Some(file) = missing_file(&own.prototype.boot) {
+                tracing::warn!(
+                    "file {file} of boot {}, which claims of pool {pool} run, is gone",
+                    own.prototype.boot.name
+                );
+            }
+            if let Ok(known) = self.decrypted(&desired, revision, &terms) {
+                secrets = same::with_known(known, &secrets);
+            }
+            loaded.prototypes.push((key.clone(), own.prototype.clone()));
+        }
+        loaded.secrets = Arc::unwrap_or_clone(secrets);
+        loaded
     }
 
     /// What the manifests mean, and every problem they have.

@@ -1,6 +1,5 @@
 //! Trees that a client sends: planned, or applied in place of a source's latest revision.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +9,12 @@ use crate::api::resource::{Apply, Outcome, Tree};
 use crate::daemon::commands::Adopted;
 use crate::daemon::now;
 use crate::daemon::posted::{Places, Sent};
-use crate::desired::{Desired, Media};
+use crate::desired::Media;
 use crate::inventory::preview;
 use crate::model::{Inventory, Name};
 use crate::plan::{self, Consent, Proposal};
 use crate::state::revision::root_of;
-use crate::state::{Composition, Revision, SourceRevision};
+use crate::state::{Composition, Revision, SourceRevision, prototype};
 
 /// Longest wait for the digests of files that a tree describes. They are known then, sooner or later.
 const COMPARING: Duration = Duration::from_secs(60);
@@ -31,12 +30,6 @@ struct FromTree {
     revision: Arc<Revision>,
     /// What is known of the files that it only describes.
     sent: Arc<Sent>,
-}
-
-/// The files on disk that the boots of a revision are served from.
-pub(super) fn media_of(desired: &Desired) -> impl Iterator<Item = PathBuf> {
-    let boots = desired.boots.values().flat_map(|boot| boot.files());
-    boots.filter_map(|file| Some(file.entry.as_ref()?.path.to_path_buf()))
 }
 
 impl Reconciler {
@@ -159,7 +152,8 @@ impl Reconciler {
             Inventory::Directory(path) => Some(path.clone()),
             Inventory::Git(_) | Inventory::Own => None,
         });
-        let images = media_of(self.keeper.state().desired()).collect();
+        let state = self.keeper.state();
+        let images = state.desired().boots.values().flat_map(|boot| prototype::media(boot)).collect();
         Places { copies: lock(&self.set).copies_of(name), root, images }
     }
 

@@ -3,7 +3,7 @@
 use super::{Answer, Artifact, Asker, Link, Method, Refusal, RefusalReason, Transport, listing};
 use crate::desired::{Boot, Deployment};
 use crate::media::Entry;
-use crate::model::{Mac, Name};
+use crate::model::Mac;
 use crate::state::{InstallStage, Permit, PermitStep, Stage, State};
 
 pub(super) fn loader(state: &State, name: &str) -> Answer {
@@ -20,17 +20,18 @@ pub(super) fn media(
     asker: &Asker,
     method: Method,
     mac: Option<Mac>,
-    name: &Name,
+    prefix: &str,
     path: &str,
 ) -> Answer {
-    let Some(boot) = state.desired().boots.get(name) else {
-        return missing(format!("there is no boot {name}"));
+    let own = mac.and_then(|mac| state.deployment_of(mac)).filter(|own| *own.boot.prefix == *prefix);
+    // A machine that was claimed before its boot changed gets the files of the boot that its claim was made with.
+    let Some(boot) = own.map(|own| &own.boot).or_else(|| state.boot_at(prefix)) else {
+        return missing(format!("there is no boot with the prefix {prefix}"));
     };
     let Some(entry) = find(boot, path) else {
         let listing = folder(boot, path).filter(|_| asker.transport == Transport::Http);
         return listing.map_or_else(|| missing(absent(boot, path)), Answer::Serve);
     };
-    let deployment = mac.and_then(|mac| state.deployment_of(mac)).filter(|found| found.boot.name == *name);
     let stage = if path == &*boot.kernel.path {
         Stage::Kernel
     } else if boot.initrd.iter().chain(&boot.agent).any(|initrd| path == &*initrd.path) {
@@ -38,7 +39,7 @@ pub(super) fn media(
     } else {
         Stage::File
     };
-    let spent = deployment.filter(|found| method != Method::Head && spends(state, found, path));
+    let spent = own.filter(|found| method != Method::Head && spends(state, found, path));
     // Where the address does not identify the client, its hardware address may show whose installer this
     // is.
     let nobody = mac.is_none() && method != Method::Head && path == last(boot);

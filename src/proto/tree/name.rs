@@ -1,6 +1,8 @@
 //! The meaning of a name that a client asks for. Firmware joins paths sloppily, so much is accepted here
 //! that a strict server would answer with "not found".
 
+use std::sync::Arc;
+
 use crate::model::{Mac, Name};
 use crate::render::installer::{AnswerFile, METADATA_FILES, METADATA_FOLDER};
 use crate::state::{Outcome, State};
@@ -33,7 +35,8 @@ pub enum Target {
         outcome: Outcome,
     },
     Media {
-        boot: Name,
+        /// Of a boot that there is.
+        prefix: Arc<str>,
         path: String,
     },
     Unknown,
@@ -143,8 +146,8 @@ fn grub(file: &str) -> Target {
 /// A path below a boot's prefix.
 fn media(state: &State, path: &str) -> Option<Target> {
     let (prefix, rest) = path.split_once('/').unwrap_or((path, ""));
-    let boot = state.prefixes().get(prefix)?;
-    Some(Target::Media { boot: boot.clone(), path: rest.into() })
+    let boot = state.boot_at(prefix)?;
+    Some(Target::Media { prefix: boot.prefix.clone(), path: rest.into() })
 }
 
 /// A boot program by its last path part, whatever directory the client made up (shim asks

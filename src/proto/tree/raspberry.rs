@@ -46,7 +46,7 @@ pub(super) fn open(state: &State, asker: &Asker, method: Method, mac: Mac, path:
         Duty::Install { .. } | Duty::NetworkBoot => {}
     }
     if path != CMDLINE || boot.cmdline.is_empty() {
-        return Some(files::media(state, asker, method, Some(mac), &boot.name, path));
+        return Some(files::media(state, asker, method, Some(mac), &boot.prefix, path));
     }
     match cmdline(state, asker, mac, deployment, boot) {
         Ok(text) => {

@@ -49,8 +49,20 @@ pub(super) fn apply(mut cycle: Cycle<'_>, report: &AgentReport) -> Outcome {
             running(&mut cycle, &machine, &order);
             Outcome::Done
         }
-        (Said::Wiped, Some(_)) => step(&mut cycle, &machine, work::Cause::Wiped),
-        (Said::Verified(true), Some(_)) => step(&mut cycle, &machine, work::Cause::Verified),
+        (Said::Wiped(certificate), Some(order)) => {
+            let outcome = step(&mut cycle, &machine, work::Cause::Wiped);
+            if outcome == Outcome::Done {
+                cycle.certify(&machine, &order, certificate);
+            }
+            outcome
+        }
+        (Said::Verified(true), Some(order)) => {
+            let outcome = step(&mut cycle, &machine, work::Cause::Verified);
+            if outcome == Outcome::Done {
+                cycle.verified(order.epoch);
+            }
+            outcome
+        }
         (Said::Verified(false), Some(_)) => step(&mut cycle, &machine, work::Cause::Unverified),
     }
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::super::claim::{CLAIMS_MAX, Claim, Granted, Wanted};
 use super::super::command::Outcome;
 use super::super::lifecycle::tenancy as holding;
+use super::super::prototype;
 use super::cycle::Cycle;
 use crate::model::{Name, Span};
 
 /// A claim is made. It gets a machine at once if it is its turn and one is free, else it waits.
 pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
-    let Wanted { pool, ttl, name: base, key } = wanted;
+    let Wanted { pool, ttl, name: base, key, prototype } = wanted;
     let made = key.as_ref().and_then(|key| cycle.state.derived.keyed.get(key));
     let made = made.and_then(|name| cycle.state.lasting.claims.get(name));
     if let Some(made) = made.filter(|made| made.by == *cycle.by) {
@@ -33,6 +34,12 @@ pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
     if let Some(most) = own.per_caller.filter(|most| of_caller() >= *most as usize) {
         return Outcome::Refused(format!("{} has {most} claims of pool {pool} already, its most", cycle.by));
     }
+    // What it runs is stored with it, or is stored for another claim already.
+    let runs = prototype::key(&own);
+    let prototype = prototype.filter(|(key, _)| *key == runs).map(|(_, prototype)| prototype);
+    if prototype.is_none() && !cycle.state.prototypes().contains_key(&runs) {
+        return Outcome::Moved;
+    }
     let (name, number) = loop {
         let number = cycle.next_number();
         let base = base.as_ref().unwrap_or(&pool);
@@ -45,6 +52,7 @@ pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
             break (name, number);
         }
     };
+    cycle.put_prototype(&runs, &own, prototype);
     cycle.put_claim(Claim {
         name: name.clone(),
         pool,
@@ -57,6 +65,7 @@ pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
         place: None,
         keep: false,
         key,
+        prototype: Some(runs),
     });
     cycle.serve_queue();
     cycle.state.lasting.claims.get(&name).map_or(Outcome::Done, |claim| Outcome::Claimed(claim.clone()))

@@ -4,16 +4,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::super::certificate::{CERTIFICATES_MAX, WipeCertificate};
 use super::super::claim::{self, Claim, Granted};
 use super::super::life::{Disk, Life, Order};
 use super::super::lifecycle::work::Act;
 use super::super::lifecycle::{DiskState, condition, disk, tenancy as holding, work};
 use super::super::outbox::Task;
+use super::super::prototype::Prototype;
 use super::super::queue::{self, Waiter};
 use super::super::record::Record;
 use super::super::{Event, Stage, State, Tenancy, budget, tenancy};
 use super::{Applied, effect, observe};
-use crate::desired::{Deployment, Place, Pool};
+use crate::desired::Pool;
 use crate::model::facts::Facts;
 use crate::model::{Caller, Name, OnReturn, Time, WipeLevel};
 
@@ -77,9 +79,30 @@ impl Cycle<'_> {
     }
 
     pub(super) fn drop_claim(&mut self, name: &Name) {
+        let prototype = self.state.lasting.claims.get(name).and_then(|claim| claim.prototype.clone());
         self.state.index_claim(name, None);
+        if let Some(key) = prototype.filter(|key| !self.state.derived.running.contains_key(key)) {
+            self.drop_prototype(key);
+        }
         self.state.lasting.claims.remove(name);
         self.out.records.push(Record::Claim(name.clone(), None));
+    }
+
+    /// Has what a claim of this pool runs stored under its key, if it is not.
+    pub(super) fn put_prototype(&mut self, key: &Arc<str>, pool: &Pool, stored: Option<Arc<Prototype>>) {
+        if !self.state.derived.prototypes.contains_key(key) {
+            self.state.derived.prototypes.insert(key.clone(), pool.prototype.clone());
+        }
+        if let Some(stored) = stored.filter(|_| !self.state.lasting.prototypes.contains_key(key)) {
+            self.state.lasting.prototypes.insert(key.clone(), stored.clone());
+            self.out.records.push(Record::Prototype(key.clone(), Some(stored)));
+        }
+    }
+
+    pub(super) fn drop_prototype(&mut self, key: Arc<str>) {
+        self.state.derived.prototypes.remove(&key);
+        self.state.lasting.prototypes.remove(&key);
+        self.out.records.push(Record::Prototype(key, None));
     }
 
     /// The number of the next claim, stored with whatever follows.
@@ -125,9 +148,7 @@ impl Cycle<'_> {
             match &waiter {
                 Waiter::Claim(name) => {
                     let claim = self.state.lasting.claims.get(name).cloned();
-                    let pool = claim.as_ref().and_then(|claim| self.state.desired.pools.get(&claim.pool));
-                    let (Some(claim), Some(pool)) = (claim.clone(), pool.cloned()) else { return };
-                    if !self.grant(&claim, &pool, &machine) {
+                    if !claim.is_some_and(|claim| self.grant(&claim, &machine)) {
                         return;
                     }
                 }
@@ -155,7 +176,8 @@ impl Cycle<'_> {
         in_turn.find_map(|waiter| match waiter {
             Waiter::Claim(name) => {
                 let claim = state.lasting.claims.get(name)?;
-                if shut.contains(&claim.pool) {
+                // What a claim runs that was made before a start may not be loaded yet.
+                if shut.contains(&claim.pool) || state.runs(claim).is_none() {
                     return None;
                 }
                 let found = state.desired.pools.get(&claim.pool).and_then(|pool| {
@@ -194,11 +216,11 @@ impl Cycle<'_> {
         self.state.index_unplaced(now);
     }
 
-    fn grant(&mut self, claim: &Claim, pool: &Pool, machine: &Name) -> bool {
+    fn grant(&mut self, claim: &Claim, machine: &Name) -> bool {
         if holding::step(self.state.holder(machine), holding::Cause::Claimed).is_none() {
             return false;
         }
-        let own = claimed(&claim.name, machine, pool);
+        let Some(own) = self.state.claimed(claim, machine) else { return false };
         self.state.derived.claimed.insert(claim.name.clone(), own);
         let epoch = self.give(machine, &claim.name, true, 0);
         let ends = claim.ttl.map(|ttl| self.state.lasting.ran.now.saturating_add(ttl.0));
@@ -330,6 +352,37 @@ impl Cycle<'_> {
         }
     }
 
+    /// Keeps what our agent did to the disks of an order.
+    pub(super) fn certify(&mut self, machine: &Name, order: &Order, text: &Arc<str>) {
+        let Order { epoch, level, by, reason, .. } = order;
+        let (machine, by, reason, text) = (machine.clone(), by.clone(), reason.clone(), text.clone());
+        let (epoch, level, wiped) = (*epoch, *level, self.now);
+        let one = WipeCertificate { epoch, machine, level, by, reason, wiped, verified: None, text };
+        self.put_certificate(one);
+        while self.state.lasting.certificates.len() > CERTIFICATES_MAX
+            && let Some((oldest, _)) = self.state.lasting.certificates.get_min().cloned()
+        {
+            self.state.lasting.certificates.remove(&oldest);
+            self.out.records.push(Record::Certificate(oldest, None));
+        }
+    }
+
+    /// The disks of an order were read back, and nothing was found.
+    pub(super) fn verified(&mut self, epoch: u64) {
+        if let Some(one) = self.state.lasting.certificates.get(&epoch).cloned() {
+            self.put_certificate(WipeCertificate {
+                verified: Some(self.now),
+                ..WipeCertificate::clone(&one)
+            });
+        }
+    }
+
+    fn put_certificate(&mut self, one: WipeCertificate) {
+        let (epoch, one) = (one.epoch, Arc::new(one));
+        self.state.lasting.certificates.insert(epoch, one.clone());
+        self.out.records.push(Record::Certificate(epoch, Some(one)));
+    }
+
     /// Asks the power driver to restart a machine into our agent, unless that is being done.
     pub(super) fn restart(&mut self, machine: &Name, epoch: u64) {
         let task = Task::Restart { machine: machine.clone(), epoch };
@@ -389,12 +442,6 @@ impl Cycle<'_> {
         self.put_life(machine, life);
         self.say(Some(machine), format!("the release of machine {machine} waits for a person: {why}"));
     }
-}
-
-/// The deployment of a claim.
-pub(super) fn claimed(name: &Name, machine: &Name, pool: &Pool) -> Arc<Deployment> {
-    let place = Place::Machine(machine.clone());
-    Arc::new(Deployment { name: name.clone(), place, redeploy: 0, ..Deployment::clone(&pool.prototype) })
 }
 
 /// Moves the disks for which `is_meant` says so. What can't happen to a disk leaves it as it is.

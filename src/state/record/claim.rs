@@ -1,7 +1,8 @@
 //! Claims. Key: the name. Value: the pool, the number, by whom, when it was asked for (8), how long it lasts (optional,
 //! 8), what happens afterwards (1 byte: 1 keep, 2 wipe, 3 wipe and off), the level (1 byte, as in `life.rs`), flags
 //! (1: kept), its machine (optional: the name, the epoch, since when (8), when it ends (optional, 8), when it is
-//! taken back (optional, 8)), what named the request (optional).
+//! taken back (optional, 8)), what named the request (optional), the key of what it runs (optional,
+//! as in `prototype.rs`; absent in claims of versions until November 2026).
 
 use std::sync::Arc;
 
@@ -29,7 +30,20 @@ impl Kind for Claim {
     }
 
     fn write(value: &Value, out: &mut Vec<u8>) {
-        let Value { name: _, pool, number: own, by, asked, ttl, on_return, level, place, keep, key } = value;
+        let Value {
+            name: _,
+            pool,
+            number: own,
+            by,
+            asked,
+            ttl,
+            on_return,
+            level,
+            place,
+            keep,
+            key,
+            prototype,
+        } = value;
         field(pool.as_str().as_bytes(), out);
         number(*own, out);
         field(&caller::bytes(by), out);
@@ -40,6 +54,7 @@ impl Kind for Claim {
         out.push(if *keep { KEPT } else { 0 });
         optional(place.as_ref().map(place_bytes).as_deref(), out);
         optional(key.as_deref().map(str::as_bytes), out);
+        optional(prototype.as_deref().map(str::as_bytes), out);
     }
 
     fn read(name: Name, bytes: &[u8]) -> Option<Record> {
@@ -55,10 +70,15 @@ impl Kind for Claim {
             None => None,
         };
         let key = reader.optional_text()?.map(Arc::from);
+        let prototype = match reader.0.is_empty() {
+            true => None,
+            false => reader.optional_text()?.map(Arc::from),
+        };
         let (level, keep) = (level_of(level)?, flags & KEPT != 0);
+        let own = name.clone();
         let claim =
-            Value { name: name.clone(), pool, number, by, asked, ttl, on_return, level, place, keep, key };
-        Some(Record::Claim(name, Some(claim.into())))
+            Value { name, pool, number, by, asked, ttl, on_return, level, place, keep, key, prototype };
+        Some(Record::Claim(own, Some(claim.into())))
     }
 
     fn deletion(name: Name) -> Option<Record> {

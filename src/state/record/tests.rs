@@ -12,15 +12,17 @@ use crate::model::{
     By, Caller, FilePath, Identity, OnReturn, Origin, PowerAction, PowerStep, Role, Selection, Span, Time,
     Token, WipeLevel,
 };
+use crate::state::certificate::WipeCertificate;
 use crate::state::claim::Granted;
 use crate::state::lease::LeaseState;
 use crate::state::life::{Disk, Hold, Order};
 use crate::state::lifecycle::{Condition, DiskState, Known, Work};
 use crate::state::outbox::{EffectId, Pending, Task};
 use crate::state::power_order::{PowerOrder, Sent};
+use crate::state::prototype::Prototype;
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::{SavedTree, SavedTrees};
-use crate::state::{ApiToken, InstallStage, Tenancy};
+use crate::state::{ApiToken, InstallStage, Revision, SourceRevision, Tenancy};
 
 fn mac() -> impl Strategy<Value = Mac> {
     any::<[u8; 6]>().prop_filter_map("a machine's address", |octets| Mac::new(octets).ok())
@@ -275,14 +277,54 @@ fn claim() -> impl Strategy<Value = Record> {
         },
     );
     let policy = (select(OnReturn::ALL.to_vec()), select(WipeLevel::ALL.to_vec()));
-    let numbers = any::<(u64, u64, Option<u64>, bool, Option<u32>)>();
+    let numbers = any::<(u64, u64, Option<u64>, bool, Option<u32>, Option<u32>)>();
     (name(), of((name(), caller(), numbers, policy, of(place)))).prop_map(|(name, claim)| {
-        let claim = claim.map(|(pool, by, (number, asked, ttl, keep, key), (on_return, level), place)| {
-            let (name, asked, ttl) = (name.clone(), Time(asked), ttl.map(Span));
-            let key = key.map(|key| key.to_string().into());
-            Arc::new(Claim { name, pool, number, by, asked, ttl, on_return, level, place, keep, key })
-        });
+        let claim =
+            claim.map(|(pool, by, (number, asked, ttl, keep, key, prototype), (on_return, level), place)| {
+                let (name, asked, ttl) = (name.clone(), Time(asked), ttl.map(Span));
+                let text = |number: Option<u32>| number.map(|number| number.to_string().into());
+                let (key, prototype) = (text(key), text(prototype));
+                Arc::new(Claim {
+                    name,
+                    pool,
+                    number,
+                    by,
+                    asked,
+                    ttl,
+                    on_return,
+                    level,
+                    place,
+                    keep,
+                    key,
+                    prototype,
+                })
+            });
         Record::Claim(name, claim)
+    })
+}
+
+fn prototype() -> impl Strategy<Value = Record> {
+    let files = vec(("[a-z]{1,8}/[a-z]{1,8}", data()), 0..4);
+    (any::<String>(), of((name(), files))).prop_map(|(key, one)| {
+        let one = one.map(|(pool, files)| {
+            let files = files.into_iter().map(|(path, bytes)| (path.into(), bytes)).collect();
+            let revision = Revision::of_one(SourceRevision { files, ..SourceRevision::default() });
+            Arc::new(Prototype { pool, revision })
+        });
+        Record::Prototype(key.into(), one)
+    })
+}
+
+fn certificate() -> impl Strategy<Value = Record> {
+    let texts = any::<(String, String)>();
+    let one = (name(), select(WipeLevel::ALL.to_vec()), caller(), texts, any::<(u64, Option<u64>)>());
+    (any::<u64>(), of(one)).prop_map(|(epoch, one)| {
+        let one = one.map(|(machine, level, by, (reason, text), (wiped, verified))| {
+            let (reason, text) = (reason.into(), text.into());
+            let (wiped, verified) = (Time(wiped), verified.map(Time));
+            Arc::new(WipeCertificate { epoch, machine, level, by, reason, wiped, verified, text })
+        });
+        Record::Certificate(epoch, one)
     })
 }
 
@@ -322,6 +364,8 @@ fn record(kind: RecordKind) -> BoxedStrategy<Record> {
             (name(), of(life())).prop_map(|(machine, life)| Record::Life(machine, life.map(Arc::new))).boxed()
         }
         RecordKind::Claim => claim().boxed(),
+        RecordKind::Prototype => prototype().boxed(),
+        RecordKind::Certificate => certificate().boxed(),
         RecordKind::Facts => (name(), of((text(), any::<u64>())))
             .prop_map(|(machine, facts)| {
                 let facts = facts.map(|(vendor, memory)| {
@@ -469,6 +513,8 @@ fn codes_of_kinds_stay() {
         (17, "machine"),
         (18, "claim"),
         (19, "facts"),
+        (20, "prototype"),
+        (21, "certificate"),
     ];
     assert_eq!(codes, known);
 }

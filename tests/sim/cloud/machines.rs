@@ -178,7 +178,7 @@ impl Cloud {
                 let disks = self.metal[machine].seen();
                 self.send(report(Said::Hello { cards, disks, facts: None }));
             }
-            Did::Wiped => self.send(report(Said::Wiped)),
+            Did::Wiped => self.send(report(Said::Wiped("{}".into()))),
             Did::Verified => self.send(report(Said::Verified(blank))),
         }
         if self.is_trouble && self.dice.below(300) == 0 {

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use voldemort::desired::{Deployment, Desired, Machine, Place};
+use voldemort::desired::{Deployment, Desired, Machine, Place, Pool};
 use voldemort::model::{Name, Span, Time, WipeLevel};
 use voldemort::state::claim::Wanted;
 use voldemort::state::life::Order;
 use voldemort::state::lifecycle::Condition;
-use voldemort::state::{Command, State, Verb};
+use voldemort::state::prototype::{self, Prototype};
+use voldemort::state::{Command, Revision, State, Verb};
 
 use super::metal::Runs;
 use super::{Cloud, HOUR, MINUTE, caller};
@@ -29,7 +30,8 @@ impl Cloud {
             0..=8 => {
                 let pool = ["ci", "ci", "lab", "any"][self.dice.below(4) as usize].parse().unwrap();
                 let ttl = self.dice.percent(20).then(|| Span(self.dice.between(MINUTE, 3 * HOUR)));
-                self.send(command(Verb::Claim(Wanted { ttl, ..Wanted::of(pool) }.into())));
+                let prototype = self.offered(&state, &pool);
+                self.send(command(Verb::Claim(Wanted { ttl, prototype, ..Wanted::of(pool) }.into())));
             }
             9..=13 => {
                 if let Some((claim, by)) = of(&mut self.dice, &state) {
@@ -102,9 +104,31 @@ impl Cloud {
                 }
             }
         }
+        // What the pools' machines run changes: open claims go on with what they were made with.
+        let version = self.dice.below(4);
+        for (name, pool) in self.all.pools.iter().filter(|_| version > 0) {
+            let digest = format!("version {version} of {name}").into();
+            let prototype = Deployment { digest, ..Deployment::clone(&pool.prototype) };
+            desired
+                .pools
+                .insert(name.clone(), Pool { prototype: prototype.into(), ..Pool::clone(pool) }.into());
+        }
+        if self.dice.percent(10) {
+            desired.pools.remove(&"any".parse::<Name>().unwrap());
+        }
         self.desired = Arc::new(desired);
         self.adopt();
         self.commit();
+    }
+
+    /// What is to be stored with a claim of a pool.
+    fn offered(&mut self, state: &State, pool: &Name) -> Option<(Arc<str>, Arc<Prototype>)> {
+        let pool = state.desired().pools.get(pool)?;
+        let key = prototype::key(pool);
+        self.prototypes.insert(key.clone(), pool.prototype.clone());
+        let is_known = state.prototypes().contains_key(&key);
+        let stored = Prototype { pool: pool.name.clone(), revision: Revision::default() };
+        (!is_known).then(|| (key, stored.into()))
     }
 
     /// All trouble ends, everything is given back and looked at: nothing may be lost.
@@ -127,7 +151,7 @@ impl Cloud {
             if let Some(state) = self.state().filter(|_| self.now >= round) {
                 round = self.now + HOUR;
                 if self.is_settled(&state) {
-                    return self.rules.look(&state);
+                    return self.rules.look(&state, &self.prototypes);
                 }
                 self.clear_up(&state);
             }

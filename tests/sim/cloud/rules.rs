@@ -1,9 +1,10 @@
 //! What must hold of claims and wipes, whatever goes wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
+use voldemort::desired::Deployment;
 use voldemort::model::Name;
 use voldemort::state::lifecycle::Work;
 use voldemort::state::{Claim, Life, State};
@@ -77,6 +78,18 @@ impl Rules {
             }
         }
         for item in std::mem::replace(&mut self.lives, lives.clone()).diff(&lives) {
+            if let DiffItem::Update { old: (_, was), new: (machine, is) } = &item
+                && let (Some(order), None) = (&was.order, &is.order)
+            {
+                let certificate = state.certificates().get(&order.epoch);
+                let is_certified =
+                    certificate.is_some_and(|one| one.verified.is_some() && one.machine == **machine);
+                assert!(
+                    is_certified,
+                    "{machine} is free after order {}, whose wipe has no certificate",
+                    order.epoch
+                );
+            }
             if let DiffItem::Update { old: (_, was), new: (machine, is) } = item
                 && let (Some(was), Some(is)) = (&was.order, &is.order)
                 && (was.work, is.work) == (Work::Fencing, Work::Wiping)
@@ -108,10 +121,22 @@ impl Rules {
     }
 
     /// Looks at all machines: each has one tenancy at most, and what says so agrees.
-    pub(crate) fn look(&self, state: &State) {
+    pub(crate) fn look(&self, state: &State, prototypes: &BTreeMap<Arc<str>, Arc<Deployment>>) {
         let mut machines = BTreeSet::new();
+        let run: BTreeSet<&Arc<str>> =
+            state.claims().values().filter_map(|claim| claim.prototype.as_ref()).collect();
+        let stored: BTreeSet<&Arc<str>> = state.prototypes().keys().collect();
+        assert_eq!(run, stored, "what claims run is stored, and nothing else");
         for claim in state.claims().values() {
             let Some(place) = &claim.place else { continue };
+            let (runs, own) = (state.deployment(&claim.name), claim.prototype.as_ref());
+            let digest = |one: &Arc<Deployment>| one.digest.clone();
+            assert_eq!(
+                runs.map(digest),
+                own.map(|key| digest(&prototypes[key])),
+                "{} runs another",
+                claim.name
+            );
             assert!(machines.insert(&place.machine), "{} has two claims", place.machine);
             let tenancy = state.tenancy(&place.machine).expect("a claim's machine is somebody's");
             assert!(

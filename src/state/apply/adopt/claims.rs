@@ -11,7 +11,7 @@ use super::super::super::lifecycle::{Known, known, tenancy as holding, work};
 use super::super::super::record::Record;
 use super::super::super::{Claim, State, rename};
 use super::super::Applied;
-use super::super::cycle::{Cycle, Draft, claimed};
+use super::super::cycle::{Cycle, Draft};
 use crate::desired::Place;
 use crate::model::facts::Facts;
 use crate::model::{Caller, Name, OnReturn, Time, WipeLevel};
@@ -57,10 +57,15 @@ impl State {
         (self.lasting.ran, self.lasting.budget) = (former.lasting.ran, former.lasting.budget.clone());
         self.lasting.lives = former.lasting.lives.clone();
         self.lasting.facts = former.lasting.facts.clone();
+        self.lasting.certificates = former.lasting.certificates.clone();
         self.lasting.claims = former.lasting.claims.clone();
         self.lasting.tenancies = former.lasting.tenancies.clone();
         rename::lives(&mut self.lasting, renamed);
         self.derived.claimed = former.derived.claimed.clone();
+        self.lasting.prototypes = former.lasting.prototypes.clone();
+        self.derived.prototypes = former.derived.prototypes.clone();
+        self.find_prototypes();
+        self.keep_secrets(&former.secrets);
         self.accept_lives();
         self.clear_index();
         self.index_all();
@@ -82,10 +87,12 @@ impl State {
             }
             self.lasting.assignments.insert(claim.name.clone(), machine.clone());
             self.derived.tenants.insert(machine.clone(), claim.name.clone());
-            if !self.derived.claimed.contains_key(&claim.name)
-                && let Some(pool) = self.desired.pools.get(&claim.pool)
-            {
-                let own = claimed(&claim.name, machine, pool);
+            // Also one that is known: its network may be another now.
+            let is_same = self.derived.claimed.get(&claim.name).is_some_and(|own| {
+                let subnet = self.desired.subnets.get(&own.subnet.name);
+                subnet.is_none_or(|subnet| Arc::ptr_eq(subnet, &own.subnet))
+            });
+            if !is_same && let Some(own) = self.claimed(claim, machine) {
                 self.derived.claimed.insert(claim.name.clone(), own);
             }
         }
@@ -172,7 +179,11 @@ pub(super) fn follow_claims(
     out.records.extend(former.lasting.lives.diff(&state.lasting.lives).map(life));
     out.records.extend(former.lasting.claims.diff(&state.lasting.claims).map(claim));
     state.index_free_since(former);
+    let running = &state.derived.running;
+    let idle = state.lasting.prototypes.keys().filter(|key| !running.contains_key(*key));
+    let idle: Vec<Arc<str>> = idle.cloned().collect();
     let mut cycle = Cycle { state, by: &Caller::DAEMON, now, out };
+    idle.into_iter().for_each(|key| cycle.drop_prototype(key));
     release(&mut cycle, former, renamed);
     cycle.queue_deployments();
     cycle.serve_queue();
