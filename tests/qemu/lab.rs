@@ -76,7 +76,7 @@ impl Lab {
     /// Starts the daemon. `settings` are tables of its file beside `[network]` and `[state]`.
     pub(crate) fn daemon(&mut self, settings: &str, inventory: &str) {
         let folder = self.path("inventory");
-        std::fs::create_dir(&folder).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("lab.toml"), inventory).unwrap();
         let state = self.path("state");
         let text = format!(
@@ -100,6 +100,11 @@ impl Lab {
 
     /// OVMF that boots by its own means, with these further words for QEMU.
     pub(crate) fn uefi(&mut self, mac: &str, more: &str) {
+        self.uefi_with("virtio-net-pci", mac, more, ",romfile=");
+    }
+
+    /// OVMF with this card, which boots by what is in its ROM if it is left that.
+    pub(crate) fn uefi_with(&mut self, model: &str, mac: &str, more: &str, card: &str) {
         let variables = self.path("variables.fd");
         std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &variables).unwrap();
         let words = format!(
@@ -108,7 +113,7 @@ impl Lab {
              -drive if=pflash,unit=1,format=raw,file={}",
             variables.display()
         );
-        self.machine("qemu-system-x86_64", &words, mac, ",romfile=");
+        self.machine_with(model, "qemu-system-x86_64", &words, mac, card);
     }
 
     /// A machine with a card of virtio and these words about it.
@@ -138,8 +143,13 @@ impl Lab {
 
     /// The timeline of the machine.
     pub(crate) fn timeline(&self) -> String {
+        self.ctl(&["events"])
+    }
+
+    /// What the network client prints.
+    pub(crate) fn ctl(&self, words: &[&str]) -> String {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, env!("CARGO_BIN_EXE_voldemortctl"), "events"]);
+        command.args(["netns", "exec", &self.name, env!("CARGO_BIN_EXE_voldemortctl")]).args(words);
         String::from_utf8_lossy(&command.stdin(Stdio::null()).output().unwrap().stdout).into_owned()
     }
 

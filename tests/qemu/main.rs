@@ -3,6 +3,7 @@
 //! Needs the packages that `tests/run` installs, and root for the tests that kill the daemon.
 //! What is missing is named; with `CI=true` that is a failure. One machine runs at a time.
 
+mod agent;
 mod arm64;
 mod beside;
 mod crash;
