@@ -48,6 +48,8 @@ pub(super) struct Log {
     pub(super) ends: imbl::OrdMap<Name, Arc<PowerEnd>>,
     /// The epochs for which machines were switched on to install: once for each.
     pub(super) switched_on: imbl::OrdMap<Name, u64>,
+    /// How often machines that are to be switched on were read early, in which epoch.
+    pub(super) hastened: imbl::OrdMap<Name, (u64, u32)>,
     /// The last machine that was looked at whether it is to be switched on.
     pub(super) looked_at: Option<Name>,
 }

@@ -264,6 +264,16 @@ impl PowerSchedule {
         }
     }
 
+    /// Has a machine whose controller answers read by then at the latest; false where that changes nothing.
+    pub(super) fn hasten(&mut self, machine: &Name, by: Time) -> bool {
+        let is_late = |entry: &&mut Entry| entry.reading.is_none() && entry.failures == 0 && by < entry.due;
+        let Some(entry) = self.entries.get_mut(machine).filter(is_late) else { return false };
+        self.due.remove(&(entry.due, machine.clone()));
+        entry.due = by;
+        self.due.insert((by, machine.clone()));
+        true
+    }
+
     /// Whether a machine could be read now.
     pub(super) fn is_due(&self, now: Time) -> bool {
         self.readings < self.pace.at_once && self.due.get_min().is_some_and(|(at, _)| *at <= now)

@@ -8,7 +8,7 @@ use super::super::outbox::{Pending, Task};
 use super::super::power_order::{PATIENCE, PowerEnd, PowerOrder};
 use super::super::{Event, Stage, State};
 use super::{Applied, effect};
-use crate::model::{Caller, Name, PowerAction, PowerState, Time};
+use crate::model::{Caller, Name, PowerAction, PowerState, Span, Time};
 
 /// A person, or a program of one, wants a machine's power to be so.
 pub(super) fn order(
@@ -89,7 +89,16 @@ pub(super) fn switch_on(state: &mut State, now: Time, out: &mut Applied) {
     let names: Vec<Name> =
         state.observed.schedule.switched(log.looked_at.as_ref()).take(LOOKED_AT).cloned().collect();
     state.observed.power_log.looked_at = names.last().filter(|_| names.len() == LOOKED_AT).cloned();
-    let wanted: Vec<Name> = names.into_iter().filter(|machine| is_wanted(state, machine)).collect();
+    let mut wanted = Vec::new();
+    for machine in names {
+        if !is_to_start(state, &machine) {
+            continue;
+        }
+        match is_off(state, &machine) {
+            true => wanted.push(machine),
+            false => hasten(state, &machine, now),
+        }
+    }
     if wanted.is_empty() {
         return;
     }
@@ -107,21 +116,38 @@ pub(super) fn switch_on(state: &mut State, now: Time, out: &mut Applied) {
     }
 }
 
-/// Whether a machine is off, is to install now, and was not switched on for that yet.
-fn is_wanted(state: &State, machine: &Name) -> bool {
-    let Some(power) = state.desired.machines.get(machine).and_then(|machine| machine.power.as_ref()) else {
-        return false;
-    };
-    let is_off = match state.observed.power.get(machine).map(|reading| &reading.state) {
-        Some(Ok(state)) => *state == PowerState::Off,
-        // One that can't be read may be on: a packet does no harm.
-        _ => !power.kind.can_read(),
-    };
-    is_off
-        && state.is_to_install(machine)
+/// Whether a machine is to install now, and was not switched on for that yet.
+fn is_to_start(state: &State, machine: &Name) -> bool {
+    state.is_to_install(machine)
         && state.observed.power_log.switched_on.get(machine) != Some(&state.power_epoch(machine))
         && state.refuses_power(machine, PowerAction::Install).is_none()
         && state.power_orders(machine).next().is_none()
+}
+
+fn is_off(state: &State, machine: &Name) -> bool {
+    match state.observed.power.get(machine).map(|reading| &reading.state) {
+        Some(Ok(state)) => *state == PowerState::Off,
+        // One that can't be read may be on: a packet does no harm.
+        _ => {
+            let machine = state.desired.machines.get(machine);
+            let power = machine.and_then(|machine| machine.power.as_ref());
+            power.is_some_and(|power| !power.kind.can_read())
+        }
+    }
+}
+
+/// Readings are minutes apart. A machine that is given to somebody may have been switched off since the last one, or be
+/// about to go off: it is read sooner for a while.
+const EARLY: Span = Span::seconds(10);
+const EARLY_MAX: u32 = 12;
+
+fn hasten(state: &mut State, machine: &Name, now: Time) {
+    let epoch = state.power_epoch(machine);
+    let known = state.observed.power_log.hastened.get(machine).filter(|(of, _)| *of == epoch);
+    let times = known.map_or(0, |(_, times)| *times);
+    if times < EARLY_MAX && Arc::make_mut(&mut state.observed.schedule).hasten(machine, now + EARLY) {
+        state.observed.power_log.hastened.insert(machine.clone(), (epoch, times + 1));
+    }
 }
 
 /// An event of a machine that nothing was seen of: it is not observed.

@@ -203,6 +203,26 @@ fn a_reading_that_is_cancelled_is_made_when_the_next_one_is_due() {
 }
 
 #[test]
+fn a_machine_is_read_sooner_where_somebody_waits_for_it() {
+    let mut hall = Hall::new(Pace::default(), [machine("m", "https://10.0.0.1")]);
+    let name: Name = "m".parse().unwrap();
+    hall.after(Span(0));
+    let hasten = |hall: &mut Hall, seconds| {
+        let by = hall.now + Span::seconds(seconds);
+        Arc::make_mut(&mut hall.state.observed.schedule).hasten(&name, by)
+    };
+    assert!(!hasten(&mut hall, 10), "it is being read");
+    hall.answer("m", Ok(PowerState::On), false);
+    assert!(hasten(&mut hall, 10));
+    assert!(!hasten(&mut hall, 10) && !hasten(&mut hall, 20), "it is read sooner already");
+    near(hall.until_read("m"), 10);
+    // A controller that fails is left in peace.
+    hall.answer("m", Err("busy"), false);
+    assert!(!hasten(&mut hall, 10));
+    near(hall.until_read("m"), 120);
+}
+
+#[test]
 fn a_large_site_is_taken_in_by_and_by_and_a_clock_that_is_set_back_stops_nothing() {
     let count = TAKEN_IN * 2 + 100;
     let pace = Pace { spread: Span(0), at_once: count, ..Pace::default() };
