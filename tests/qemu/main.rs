@@ -6,6 +6,7 @@
 mod agent;
 mod arm64;
 mod beside;
+mod circle;
 mod crash;
 mod firmware;
 mod ia32;
