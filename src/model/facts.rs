@@ -161,18 +161,32 @@ pub const PARTS_MAX: usize = 256;
 
 impl DiskFacts {
     /// What a disk is known by, on whatever machine and under whatever name: its WWN, else its serial number with model
-    /// and size, else its place with its size. Serial numbers that board makers put into everything identify nothing.
+    /// and size, else its place with its size. Serial numbers that board makers put into everything identify nothing,
+    /// nor do names of the form `t10.` (SPC-4 section 7.8.6.4), which are vendor, model and serial number, with such one.
     pub fn identity(&self) -> String {
         let serial = self.serial.as_deref().filter(|serial| !is_junk_serial(serial));
-        match (&self.wwn, serial) {
+        let is_junk = |wwn: &str| wwn.starts_with("t10.") && is_junk_serial(last_word(wwn));
+        match (self.wwn.as_deref().filter(|wwn| !is_junk(wwn)), serial) {
             (Some(wwn), _) if !wwn.is_empty() => format!("wwn:{wwn}"),
             (_, Some(serial)) => {
                 let model = self.model.as_deref().unwrap_or("");
                 format!("serial:{serial}:{model}:{}", self.bytes)
             }
-            _ => format!("path:{}:{}", self.path, self.bytes),
+            _ => format!("{PLACE}{}:{}", self.path, self.bytes),
         }
     }
+}
+
+/// What the identity of a disk begins with that is known by its place alone.
+const PLACE: &str = "path:";
+
+/// Whether an identity tells a disk from those of other machines.
+pub fn is_unique_disk(identity: &str) -> bool {
+    !identity.starts_with(PLACE)
+}
+
+fn last_word(text: &str) -> &str {
+    text.split_whitespace().next_back().unwrap_or_default()
 }
 
 impl Facts {
@@ -302,8 +316,15 @@ mod tests {
         assert_eq!(numbered.identity(), "serial:S1:M:4096");
         let named = DiskFacts { wwn: Some("naa.5000".into()), ..numbered.clone() };
         assert_eq!(named.identity(), "wwn:naa.5000");
-        let junk = DiskFacts { serial: Some("To be filled by O.E.M.".into()), ..disk };
+        let junk = DiskFacts { serial: Some("To be filled by O.E.M.".into()), ..disk.clone() };
         assert_eq!(junk.identity(), "path:/dev/sda:4096");
+        // A SATA disk of QEMU that nobody gave a serial number.
+        let (serial, wwn) = (Some("QM00001".into()), Some("t10.ATA QEMU HARDDISK QM00001".into()));
+        let counted = DiskFacts { serial, wwn, ..disk.clone() };
+        assert_eq!(counted.identity(), "path:/dev/sda:4096");
+        assert!(!is_unique_disk(&counted.identity()) && is_unique_disk(&numbered.identity()));
+        let given = DiskFacts { wwn: Some("t10.ATA QEMU HARDDISK SATA-1".into()), ..disk };
+        assert_eq!(given.identity(), "wwn:t10.ATA QEMU HARDDISK SATA-1");
     }
 
     #[test]

@@ -77,7 +77,10 @@ pub fn is_junk_uuid(uuid: [u8; 16]) -> bool {
 pub fn is_junk_serial(text: &str) -> bool {
     let text = text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_ascii_lowercase();
     let same = text.chars().all(|c| text.starts_with(c));
-    same || SERIALS.contains(&text.as_str())
+    // QEMU numbers the IDE and SATA disks of each machine: QM00001, QM00003, …
+    let number = text.strip_prefix("qm").filter(|number| number.len() == 5);
+    let is_counted = number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()));
+    same || is_counted || SERIALS.contains(&text.as_str())
 }
 
 /// Whether a DHCP client id (option 61, its type byte included) identifies no machine: it is made of a UUID
@@ -127,12 +130,20 @@ mod tests {
 
     #[test]
     fn serial_numbers_that_nobody_wrote_are_known() {
-        for text in
-            ["To be filled by O.E.M.", "Default string", " None ", "", "00000000", "....", "N/A\0", "XXXX"]
-        {
+        for text in [
+            "To be filled by O.E.M.",
+            "Default string",
+            " None ",
+            "",
+            "00000000",
+            "....",
+            "N/A\0",
+            "XXXX",
+            "QM00003",
+        ] {
             assert!(is_junk_serial(text), "{text}");
         }
-        for text in ["CZ3120ABCD", "rack1", "0000001", "J7K2L33"] {
+        for text in ["CZ3120ABCD", "rack1", "0000001", "J7K2L33", "QM1", "QMX0001"] {
             assert!(!is_junk_serial(text), "{text}");
         }
     }

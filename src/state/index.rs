@@ -9,6 +9,7 @@ use super::lifecycle::{DiskState, Known};
 use super::queue::Waiter;
 use crate::desired::differences;
 use crate::model::Name;
+use crate::model::facts::is_unique_disk;
 
 impl State {
     /// Takes note of what is about to be recorded of a machine; `None`: nothing any more.
@@ -16,7 +17,7 @@ impl State {
         let used = |life: &Life| -> Vec<Arc<str>> {
             life.disks
                 .iter()
-                .filter(|disk| disk.state == DiskState::InUse)
+                .filter(|disk| disk.state == DiskState::InUse && is_unique_disk(&disk.id))
                 .map(|disk| disk.id.clone())
                 .collect()
         };
@@ -142,5 +143,23 @@ impl State {
         let claims: Vec<Arc<Claim>> = self.lasting.claims.values().cloned().collect();
         claims.iter().for_each(|claim| self.index_one(claim, true));
         self.index_unplaced(self.lasting.unplaced.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::life::Disk;
+
+    #[test]
+    fn a_disk_that_is_known_by_its_place_is_no_other_machines() {
+        let mut state = State::new(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
+        let own = |id: &str| Disk { id: id.into(), bytes: 1 << 30, state: DiskState::InUse };
+        let disks: Arc<[Disk]> = [own("path:/dev/vda:1073741824"), own("serial:S1:M:1073741824")].into();
+        let life = Life { disks, ..Life::default() };
+        let machine: Name = "m1".parse().unwrap();
+        state.index_life(&machine, Some(&life));
+        assert_eq!(state.owner_of("serial:S1:M:1073741824"), Some(&machine));
+        assert_eq!(state.owner_of("path:/dev/vda:1073741824"), None);
     }
 }
