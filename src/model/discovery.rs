@@ -24,7 +24,7 @@ words! {
         Off = "off",
         /// It stays, so that a claim gets the machine without a start from the beginning.
         Wait = "wait",
-        /// It restarts the machine, which boots its own disk then.
+        /// It restarts the machine, which boots its own disk then; one without anything on its disks stays.
         #[default]
         Reboot = "reboot",
     }

@@ -16,7 +16,7 @@ use crate::model::{Caller, Mac, Name, OnReturn, Time, WipeLevel};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Life {
     pub known: Known,
-    /// The subnet that a machine was found in which no revision declares.
+    /// The subnet that its agent reported from last.
     pub subnet: Option<Name>,
     /// The network cards that its agent reported.
     pub cards: Arc<[Mac]>,

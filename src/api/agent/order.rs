@@ -112,15 +112,20 @@ fn leave(state: &State, machine: &Name, life: &Life, epoch: u64) -> Option<Task>
     if state.tenant(machine).is_some() {
         return Some(Task::Reboot);
     }
+    // One without anything on its disks has nothing to boot: it waits here for what it is to become.
+    let is_blank = !life.disks.is_empty() && life.disks.iter().all(|disk| disk.state == DiskState::Clean);
+    let own_disk = (!is_blank).then_some(Task::LocalDisk);
     if life.known != Known::Accepted {
-        // A stranger's machine boots its own disk. One without anything on its disks has nothing to boot.
-        let is_blank = !life.disks.is_empty() && life.disks.iter().all(|disk| disk.state == DiskState::Clean);
-        return (!is_blank).then_some(Task::LocalDisk);
+        return own_disk;
+    }
+    // Right after a start of the daemon it is not known yet what the subnet says.
+    if state.desired().revision.is_empty() {
+        return None;
     }
     match idle(state, machine, life) {
         Idle::Off => Some(Task::PowerOff),
         Idle::Wait => None,
-        Idle::Reboot => Some(Task::LocalDisk),
+        Idle::Reboot => own_disk,
     }
 }
 
@@ -235,6 +240,17 @@ mod tests {
         let (blank, machine) = state(None, DiskState::Clean);
         assert_eq!(next(&blank, &machine, &session(0)), Next::Wait);
         assert!(matches!(next(&blank, &machine, &session(3)), Next::Over(_)));
+    }
+
+    #[test]
+    fn an_accepted_machine_waits_until_a_revision_is_loaded() {
+        let (state, machine) = state(None, DiskState::Clean);
+        let state = state.with_lasting(|lasting| {
+            let life = Life { known: Known::Accepted, ..Life::clone(&lasting.lives[&machine]) };
+            lasting.lives.insert(machine.clone(), life.into());
+        });
+        assert!(state.desired().revision.is_empty());
+        assert_eq!(next(&state, &machine, &session(0)), Next::Wait);
     }
 
     #[test]

@@ -114,8 +114,9 @@ fn hello(
     if from == Known::Seen && cycle.state.lasting.lives.values().filter(is_found).count() >= FOUND_MAX {
         return Outcome::Refused(format!("{FOUND_MAX} unknown machines were found there already"));
     }
-    let subnet = if known == Known::Accepted { None } else { report.subnet.clone() };
     let former = cycle.life(machine);
+    // Right after a start of the daemon its networks may not be known yet.
+    let subnet = report.subnet.clone().or_else(|| former.subnet.clone());
     let tenancy_uses = cycle.state.tenancy(machine).is_some();
     let disks_now = disks.iter().map(|one| merged(&former, one, tenancy_uses)).collect();
     let cards: Arc<[Mac]> = cards.clone();
@@ -247,5 +248,32 @@ fn step(cycle: &mut Cycle<'_>, machine: &Name, cause: work::Cause) -> Outcome {
     match cycle.work(machine, from, cause, None) {
         Ok(()) => Outcome::Done,
         Err(why) => Outcome::Refused(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::{Applied, apply};
+    use super::*;
+    use crate::model::Time;
+    use crate::state::{Command, Server, State, Verb};
+
+    #[test]
+    fn the_subnet_of_a_machine_is_not_forgotten_while_none_is_known() {
+        let mut state = State::new(Server::stand_in(Ipv4Addr::LOCALHOST));
+        let card: Mac = "52:54:00:aa:00:01".parse().unwrap();
+        let mut hello = |subnet: Option<&str>| {
+            let said = Said::Hello { cards: [card].into(), disks: [].into(), facts: None };
+            let subnet = subnet.map(|name| name.parse().unwrap());
+            let report = AgentReport { card, subnet, epoch: 0, said };
+            apply(&mut state, Command::machine(Verb::Agent(report)), Time(1), &mut Applied::default());
+            let life = state.life(&"m525400aa0001".parse().unwrap()).unwrap();
+            life.subnet.as_ref().map(ToString::to_string)
+        };
+        assert_eq!(hello(Some("lab")).as_deref(), Some("lab"));
+        assert_eq!(hello(None).as_deref(), Some("lab"), "the daemon has just started");
+        assert_eq!(hello(Some("rack")).as_deref(), Some("rack"));
     }
 }
