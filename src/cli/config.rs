@@ -9,7 +9,7 @@ use clap::Subcommand;
 
 use super::{Exit, exit};
 use crate::config::Config;
-use crate::config::detect::{self, Choice, Facts, Found, Servers};
+use crate::config::detect::{self, Choice, Facts, Found, Missing, Servers};
 use crate::config::host::{self, Resolvers};
 use crate::daemon::link::Interface;
 use crate::daemon::probe;
@@ -78,8 +78,9 @@ fn talk(facts: &Facts) -> Vec<String> {
         }
         Servers::Unknown(why) => lines.push(format!("other DHCP servers on {interface}: unknown ({why})")),
     }
-    for (name, package) in &facts.missing {
-        lines.push(format!("{name} is not installed (Debian package {package})"));
+    for missing in facts.missing.iter().filter(|missing| missing.is_usual) {
+        let Missing { machines, .. } = missing;
+        lines.push(format!("not installed, for machines with {machines}: {}", missing.programs()));
     }
     lines
 }
@@ -119,10 +120,14 @@ fn resolvers() -> Resolvers {
     if first.servers.is_empty() { host::resolvers(&read("/run/systemd/resolve/resolv.conf")) } else { first }
 }
 
-fn boot_programs() -> (Vec<Found>, Vec<(String, String)>) {
+fn boot_programs() -> (Vec<Found>, Vec<Missing>) {
     let found = loaders::find(&detect::FIRMWARE.map(PathBuf::from));
-    let missing =
-        loaders::missing(&found).iter().map(|known| (known.name.into(), known.package.into())).collect();
+    let missing = loaders::missing(&found).into_iter().map(|lacking| Missing {
+        machines: lacking.machines.into(),
+        is_usual: lacking.is_usual(),
+        programs: lacking.programs.iter().map(|one| (one.name.into(), one.package.into())).collect(),
+    });
+    let missing = missing.collect();
     let programs = found.iter().map(|(name, entry)| Found {
         name: name.to_string(),
         path: entry.path.to_path_buf(),

@@ -27,8 +27,26 @@ pub struct Facts {
     pub neighbours: Vec<Ipv4Addr>,
     pub servers: Servers,
     pub loaders: Vec<Found>,
-    /// Programs that some machines need and that are not installed, with their Debian packages.
-    pub missing: Vec<(String, String)>,
+    pub missing: Vec<Missing>,
+}
+
+/// Machines for which nothing is installed that they can boot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Missing {
+    /// As in `aarch64 UEFI`.
+    pub machines: String,
+    /// What they need, with the Debian packages.
+    pub programs: Vec<(String, String)>,
+    /// Whether most sites have such machines.
+    pub is_usual: bool,
+}
+
+impl Missing {
+    /// `shimx64.efi (package shim-signed), grubx64.efi (…)`
+    pub fn programs(&self) -> String {
+        let one = |(name, package): &(String, String)| format!("{name} (package {package})");
+        self.programs.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The interface and why it was chosen.
@@ -306,10 +324,10 @@ fn firmware(facts: &Facts) -> String {
         text += "#   none\n";
     }
     if !facts.missing.is_empty() {
-        text += "# Missing (Debian package):\n";
+        text += "# Missing, by the machines that need it (with its Debian package):\n";
     }
-    for (name, package) in &facts.missing {
-        let _ = writeln!(text, "#   {name:<18} {package}");
+    for missing in &facts.missing {
+        let _ = writeln!(text, "#   {:<29} {}", missing.machines, missing.programs());
     }
     let paths: Vec<String> = used_paths(facts).iter().map(|path| quoted(path)).collect();
     text + &format!("[firmware]\npaths = [{}]\n", paths.join(", "))
@@ -380,7 +398,11 @@ mod tests {
                 size: 1025,
                 version: Some("1.21".into()),
             }],
-            missing: vec![("pxelinux.0".into(), "pxelinux".into())],
+            missing: vec![Missing {
+                machines: "x86_64 BIOS by PXELINUX".into(),
+                programs: vec![("pxelinux.0".into(), "pxelinux".into())],
+                is_usual: true,
+            }],
         }
     }
 
@@ -449,7 +471,7 @@ mod tests {
         assert!(!config.network.subnet.unwrap().dynamic.unwrap().contains("192.0.2.140".parse().unwrap()));
         assert_eq!(config.firmware.paths, [PathBuf::from("/usr/lib/ipxe")]);
         assert!(text.contains("ipxe.efi           /usr/lib/ipxe/ipxe.efi (2 KiB, 1.21)"), "{text}");
-        assert!(text.contains("pxelinux.0         pxelinux"), "{text}");
+        assert!(text.contains("x86_64 BIOS by PXELINUX       pxelinux.0 (package pxelinux)"), "{text}");
     }
 
     #[test]

@@ -10,46 +10,33 @@ pub struct Loader {
     pub name: &'static str,
     /// Files it may be, best first, below one of the firmware directories.
     files: &'static [&'static str],
-    /// The Debian package that brings it, for help.
+    /// The Debian package that brings it, for help; with its architecture where that is not the host's.
     pub package: &'static str,
-    /// Without it a kind of machine can't boot.
-    pub needed: bool,
 }
 
-const fn known(
-    name: &'static str,
-    package: &'static str,
-    needed: bool,
-    files: &'static [&'static str],
-) -> Loader {
-    Loader { name, files, package, needed }
+const fn known(name: &'static str, package: &'static str, files: &'static [&'static str]) -> Loader {
+    Loader { name, files, package }
 }
 
 /// Signed builds come first: they are what Secure Boot accepts and are the same program
 /// otherwise. GRUB's network build looks for its settings over the network, the one for disks on
 /// the disk.
 pub const KNOWN: [Loader; 22] = [
-    known("undionly.kpxe", "ipxe", true, &["undionly.kpxe"]),
-    known("snponly.efi", "ipxe", true, &["snponly.efi", "x86_64-efi/snponly.efi", "ipxe-snponly-x86_64.efi"]),
-    known("ipxe.efi", "ipxe", true, &["ipxe.efi", "x86_64-efi/ipxe.efi", "ipxe-x86_64.efi"]),
-    known("snponly-arm64.efi", "ipxe", false, &["snponly-arm64.efi", "arm64-efi/snponly.efi"]),
-    known("ipxe-arm64.efi", "ipxe", false, &["ipxe-arm64.efi", "arm64-efi/ipxe.efi"]),
-    known(
-        "shimx64.efi",
-        "shim-signed",
-        true,
-        &["shimx64.efi.signed", "shimx64.efi.dualsigned", "shimx64.efi"],
-    ),
+    known("undionly.kpxe", "ipxe", &["undionly.kpxe"]),
+    known("snponly.efi", "ipxe", &["snponly.efi", "x86_64-efi/snponly.efi", "ipxe-snponly-x86_64.efi"]),
+    known("ipxe.efi", "ipxe", &["ipxe.efi", "x86_64-efi/ipxe.efi", "ipxe-x86_64.efi"]),
+    known("snponly-arm64.efi", "ipxe", &["snponly-arm64.efi", "arm64-efi/snponly.efi"]),
+    known("ipxe-arm64.efi", "ipxe", &["ipxe-arm64.efi", "arm64-efi/ipxe.efi"]),
+    known("shimx64.efi", "shim-signed", &["shimx64.efi.signed", "shimx64.efi.dualsigned", "shimx64.efi"]),
     // Those of iPXE's own releases (the folder `x86_64-sb`), not of a package: each starts the signed
     // program of its name without `-shimx64`.
-    known("snponly-shimx64.efi", "ipxe", false, &["snponly-shimx64.efi"]),
-    known("ipxe-shimx64.efi", "ipxe", false, &["ipxe-shimx64.efi"]),
-    known("mmx64.efi", "shim-helpers-amd64-signed", false, &["mmx64.efi.signed", "mmx64.efi"]),
-    known("fbx64.efi", "shim-helpers-amd64-signed", false, &["fbx64.efi.signed", "fbx64.efi"]),
+    known("snponly-shimx64.efi", "ipxe", &["snponly-shimx64.efi"]),
+    known("ipxe-shimx64.efi", "ipxe", &["ipxe-shimx64.efi"]),
+    known("mmx64.efi", "shim-helpers-amd64-signed", &["mmx64.efi.signed", "mmx64.efi"]),
+    known("fbx64.efi", "shim-helpers-amd64-signed", &["fbx64.efi.signed", "fbx64.efi"]),
     known(
         "grubx64.efi",
         "grub-efi-amd64-signed",
-        true,
         &[
             "x86_64-efi-signed/grubnetx64.efi.signed",
             "grubnetx64.efi.signed",
@@ -60,13 +47,12 @@ pub const KNOWN: [Loader; 22] = [
             "x86_64-efi/monolithic/grubnetx64.efi",
         ],
     ),
-    known("shimaa64.efi", "shim-signed", false, &["shimaa64.efi.signed", "shimaa64.efi"]),
-    known("mmaa64.efi", "shim-helpers-arm64-signed", false, &["mmaa64.efi.signed", "mmaa64.efi"]),
-    known("fbaa64.efi", "shim-helpers-arm64-signed", false, &["fbaa64.efi.signed", "fbaa64.efi"]),
+    known("shimaa64.efi", "shim-signed:arm64", &["shimaa64.efi.signed", "shimaa64.efi"]),
+    known("mmaa64.efi", "shim-helpers-arm64-signed:arm64", &["mmaa64.efi.signed", "mmaa64.efi"]),
+    known("fbaa64.efi", "shim-helpers-arm64-signed:arm64", &["fbaa64.efi.signed", "fbaa64.efi"]),
     known(
         "grubaa64.efi",
-        "grub-efi-arm64-signed",
-        false,
+        "grub-efi-arm64-signed:arm64",
         &[
             "arm64-efi-signed/grubnetaa64.efi.signed",
             "grubnetaa64.efi.signed",
@@ -74,28 +60,25 @@ pub const KNOWN: [Loader; 22] = [
             "arm64-efi/monolithic/grubnetaa64.efi",
         ],
     ),
-    known("shimia32.efi", "shim-signed", false, &["shimia32.efi.signed", "shimia32.efi"]),
+    known("shimia32.efi", "shim-signed:i386", &["shimia32.efi.signed", "shimia32.efi"]),
     known(
         "grubia32.efi",
         "grub-efi-ia32-bin",
-        false,
         &["grubnetia32.efi", "grubia32.efi", "i386-efi/monolithic/grubnetia32.efi"],
     ),
     known(
         "grubarm.efi",
-        "grub-efi-arm-bin",
-        false,
+        "grub-efi-arm-bin:armhf",
         &["grubnetarm.efi", "grubarm.efi", "arm-efi/monolithic/grubnetarm.efi"],
     ),
     known(
         "grubriscv64.efi",
-        "grub-efi-riscv64-bin",
-        false,
+        "grub-efi-riscv64-bin:riscv64",
         &["grubnetriscv64.efi", "grubriscv64.efi", "riscv64-efi/monolithic/grubnetriscv64.efi"],
     ),
-    known("pxelinux.0", "pxelinux", true, &["pxelinux.0"]),
-    known("lpxelinux.0", "pxelinux", false, &["lpxelinux.0"]),
-    known("ldlinux.c32", "syslinux-common", true, &["ldlinux.c32", "modules/bios/ldlinux.c32"]),
+    known("pxelinux.0", "pxelinux", &["pxelinux.0"]),
+    known("lpxelinux.0", "pxelinux", &["lpxelinux.0"]),
+    known("ldlinux.c32", "syslinux-common", &["ldlinux.c32", "modules/bios/ldlinux.c32"]),
 ];
 
 /// Where syslinux keeps its modules, below a firmware directory.
@@ -129,9 +112,52 @@ pub fn find(paths: &[PathBuf]) -> BTreeMap<Box<str>, Entry> {
     found
 }
 
-/// The known programs that `found` lacks and some machines need, with their Debian packages.
-pub fn missing(found: &BTreeMap<Box<str>, Entry>) -> Vec<&'static Loader> {
-    KNOWN.iter().filter(|known| known.needed && !found.contains_key(known.name)).collect()
+/// Machines, and what they need: all programs of one of the sets, the first of which Debian has packages for.
+type Need = (&'static str, &'static [&'static [&'static str]]);
+
+const NEEDS: [Need; 9] = [
+    ("x86_64 BIOS", &[&["undionly.kpxe"]]),
+    ("x86_64 BIOS by PXELINUX", &[&["pxelinux.0", "ldlinux.c32"]]),
+    ("x86_64 UEFI", &[&["snponly.efi", "ipxe.efi"]]),
+    (
+        "x86_64 UEFI with Secure Boot",
+        &[&["shimx64.efi", "grubx64.efi"], &["snponly-shimx64.efi", "snponly.efi"]],
+    ),
+    ("aarch64 UEFI", &[&["grubaa64.efi"], &["snponly-arm64.efi"], &["ipxe-arm64.efi"]]),
+    ("aarch64 UEFI with Secure Boot", &[&["shimaa64.efi", "grubaa64.efi"]]),
+    ("i386 UEFI", &[&["grubia32.efi"], &["snponly-i386.efi"], &["ipxe-i386.efi"]]),
+    ("arm UEFI", &[&["grubarm.efi"], &["snponly-arm32.efi"], &["ipxe-arm32.efi"]]),
+    ("riscv64 UEFI", &[&["grubriscv64.efi"], &["snponly-riscv64.efi"], &["ipxe-riscv64.efi"]]),
+];
+
+/// Machines that have no boot program on this host.
+pub struct Lacking {
+    /// As in `aarch64 UEFI`.
+    pub machines: &'static str,
+    /// What would serve them.
+    pub programs: Vec<&'static Loader>,
+}
+
+impl Lacking {
+    /// Whether most sites have such machines.
+    pub fn is_usual(&self) -> bool {
+        self.machines.starts_with("x86_64")
+    }
+}
+
+/// The machines that `found` has nothing for, by architecture and firmware, and the programs that they need.
+pub fn missing(found: &BTreeMap<Box<str>, Entry>) -> Vec<Lacking> {
+    let lacking = |(machines, sets): &Need| {
+        let is_there = |name: &&&str| found.contains_key(**name);
+        let is_whole = |set: &&&[&str]| set.iter().all(|name| is_there(&name));
+        if sets.iter().any(|set| is_whole(&set)) {
+            return None;
+        }
+        let names = sets.first()?.iter().filter(|name| !is_there(name));
+        let programs = names.filter_map(|name| KNOWN.iter().find(|known| known.name == *name)).collect();
+        Some(Lacking { machines, programs })
+    };
+    NEEDS.iter().filter_map(lacking).collect()
 }
 
 /// The version that the program at `path` contains: shim and GRUB in their SBAT table, iPXE and PXELINUX in
@@ -248,8 +274,27 @@ mod tests {
                 "undionly.kpxe"
             ]
         );
-        let lacking: Vec<&str> = missing(&found).iter().map(|known| known.name).collect();
-        assert_eq!(lacking, ["snponly.efi", "ipxe.efi", "pxelinux.0"]);
+        let lacking = missing(&found);
+        let lacking: Vec<(&str, Vec<(&str, &str)>)> = lacking
+            .iter()
+            .map(|one| (one.machines, one.programs.iter().map(|known| (known.name, known.package)).collect()))
+            .collect();
+        let expected = [
+            ("x86_64 BIOS by PXELINUX", vec![("pxelinux.0", "pxelinux")]),
+            ("x86_64 UEFI", vec![("snponly.efi", "ipxe"), ("ipxe.efi", "ipxe")]),
+            ("aarch64 UEFI", vec![("grubaa64.efi", "grub-efi-arm64-signed:arm64")]),
+            (
+                "aarch64 UEFI with Secure Boot",
+                vec![("shimaa64.efi", "shim-signed:arm64"), ("grubaa64.efi", "grub-efi-arm64-signed:arm64")],
+            ),
+            ("arm UEFI", vec![("grubarm.efi", "grub-efi-arm-bin:armhf")]),
+            ("riscv64 UEFI", vec![("grubriscv64.efi", "grub-efi-riscv64-bin:riscv64")]),
+        ];
+        assert_eq!(lacking, expected);
+        // Every program that is named can be installed.
+        let all = missing(&BTreeMap::new());
+        let named: usize = NEEDS.iter().map(|(_, sets)| sets[0].len()).sum();
+        assert_eq!(all.iter().map(|one| one.programs.len()).sum::<usize>(), named);
     }
 
     #[test]

@@ -186,7 +186,8 @@ impl Base {
                 _ => log::say(format!("inventory {}: {}", source.name, location(config, source))),
             }
         }
-        for loader in loaders::missing(&keeper.state().server().loaders) {
+        let lacking = loaders::missing(&keeper.state().server().loaders);
+        for loader in lacking.iter().filter(|one| one.is_usual()).flat_map(|one| &one.programs) {
             log::say(format!("no {} found: install the package {}", loader.name, loader.package));
         }
     }
