@@ -9,6 +9,7 @@ pub mod context;
 pub mod ctl;
 pub mod exit;
 pub mod explain;
+pub mod import;
 pub mod init;
 pub mod iso;
 pub mod live;
@@ -58,6 +59,8 @@ pub enum Command {
     Try(try_::Arguments),
     /// Writes a new, commented inventory
     Init(init::Arguments),
+    /// Writes the networks and hosts of another DHCP server's configuration as manifests
+    Import(import::Arguments),
     /// Prints what a deployment's machine would be served
     Render(render::Arguments),
     /// Prints every value of a deployment, inherited ones included
@@ -103,6 +106,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Config(arguments) => config::run(&arguments),
         Command::Iso(arguments) => iso::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Resolved(arguments) => resolved::run(&arguments),

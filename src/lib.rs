@@ -48,6 +48,7 @@
 //! | [`manifest`] | TOML text to documents; every problem has a place | model |
 //! | [`edit`] | what a verb means, put into the text of manifests | model, manifest, render |
 //! | [`render`] | templates to bytes | model |
+//! | [`import`] | configurations of other DHCP servers to the text of manifests | model |
 //! | [`secret`] | age files: what they hold, encrypting, decrypting | model |
 //! | [`media`] | ISO images, directories, files: what exists and where its bytes lie | model, thread |
 //! | [`desired`] | documents to desired state, cross-checked | model, manifest, render, secret, media |
@@ -70,7 +71,7 @@
 //!
 //! # What is absent
 //!
-//! * The pure rooms (model, manifest, edit, render, desired, state, plan, proto, walk) hold no socket,
+//! * The pure rooms (model, manifest, edit, import, render, desired, state, plan, proto, walk) hold no socket,
 //!   file, clock, environment or randomness: time and bytes come in as arguments, decisions go out as
 //!   values. The one lock in them guards a memo of rendered bytes, `state::memo`.
 //! * Only `state::apply` changes the state, and in the daemon only `daemon::keeper` calls it. What must last
@@ -93,6 +94,7 @@ pub mod config;
 pub mod daemon;
 pub mod desired;
 pub mod edit;
+pub mod import;
 pub mod inventory;
 pub mod manifest;
 pub mod media;

@@ -67,4 +67,4 @@ macro_rules! attacked {
     };
 }
 
-attacked!(age, capture, config, dhcp, http, image, manifest, path, syslog, template, tftp);
+attacked!(age, capture, config, dhcp, http, image, import, manifest, path, syslog, template, tftp);

@@ -28,6 +28,8 @@ mod dhcp;
 mod http;
 #[path = "targets/image.rs"]
 mod image;
+#[path = "targets/import.rs"]
+mod import;
 #[path = "targets/manifest.rs"]
 mod manifest;
 #[path = "targets/path.rs"]
@@ -54,13 +56,14 @@ pub(crate) struct Target {
     pub words: &'static [&'static str],
 }
 
-pub(crate) const ALL: [Target; 11] = [
+pub(crate) const ALL: [Target; 12] = [
     age::TARGET,
     capture::TARGET,
     config::TARGET,
     dhcp::TARGET,
     http::TARGET,
     image::TARGET,
+    import::TARGET,
     manifest::TARGET,
     path::TARGET,
     syslog::TARGET,

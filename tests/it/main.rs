@@ -24,6 +24,7 @@ mod formats;
 mod golden;
 mod hostile;
 mod http;
+mod import;
 mod inspect;
 mod inventory;
 mod ipv6_only;

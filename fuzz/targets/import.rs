@@ -1,0 +1,2 @@
+#![no_main]
+voldemort_fuzz::fuzz!("import");

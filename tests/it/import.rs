@@ -1,0 +1,69 @@
+//! `voldemort import`: configurations of other DHCP servers become manifests that pass the check.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use super::golden::{assert_golden, cases};
+
+fn voldemort(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_voldemort"));
+    command.args(words).current_dir(folder).env_remove("VOLDEMORT_OUTPUT_FORMAT").stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What is wrong with an inventory of these manifests.
+fn problems(files: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let checked = voldemort(folder.path(), &["check", "--format", "concise"]);
+    text(&checked.stdout)
+}
+
+const PROFILE: &str = "[boot.b]\nkernel = \"k\"\n[profile.base]\nboot = \"b\"\n";
+
+#[test]
+fn what_is_read_is_written_as_manifests_that_pass() {
+    for case in cases("import") {
+        let kind = case.file_name().unwrap().to_str().unwrap().to_owned();
+        let folder = case.join("in");
+        let main = ["dnsmasq.conf", "dhcpd.conf", "kea-dhcp4.conf"];
+        let main = main.into_iter().find(|name| folder.join(name).is_file()).unwrap();
+        let plain = voldemort(&folder, &["import", &kind, main]);
+        assert!(plain.status.success(), "{kind}: {}", text(&plain.stderr));
+        assert_eq!(problems(&[("imported.toml", &text(&plain.stdout))]), "", "{kind}");
+        let whole = voldemort(&folder, &["import", &kind, main, "--profile", "base"]);
+        assert_golden(&case.join("manifests.toml"), &text(&whole.stdout));
+        assert_golden(&case.join("remarks.txt"), &text(&whole.stderr));
+        let found = problems(&[("imported.toml", &text(&whole.stdout)), ("base.toml", PROFILE)]);
+        let errors: Vec<&str> = found.lines().filter(|line| line.contains("error[")).collect();
+        // The kernel of the test's profile is nowhere.
+        assert!(errors.iter().all(|line| line.starts_with("base.toml")), "{kind}: {errors:?}");
+    }
+}
+
+#[test]
+fn what_can_not_be_read_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("kea.conf", "{ \"Dhcp4\": { \"subnet4\": [ }\n");
+    write("loop.conf", "conf-file=loop.conf\ndhcp-range=10.0.0.9,10.0.0.3,255.255.255.0\n");
+    write("empty.conf", "# nothing\n");
+    let broken = voldemort(folder.path(), &["import", "kea", "kea.conf"]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(text(&broken.stderr).contains("kea.conf:1: nothing is taken over"), "{}", text(&broken.stderr));
+    let circle = voldemort(folder.path(), &["import", "dnsmasq", "loop.conf"]);
+    let said = text(&circle.stderr);
+    assert!(
+        said.contains("files within files go 16 deep") && said.contains("ends before it begins"),
+        "{said}"
+    );
+    assert_eq!(voldemort(folder.path(), &["import", "isc", "empty.conf"]).status.code(), Some(1));
+    assert_eq!(voldemort(folder.path(), &["import", "isc", "none.conf"]).status.code(), Some(1));
+    assert_eq!(voldemort(folder.path(), &["import", "bind", "x"]).status.code(), Some(64));
+}
