@@ -42,7 +42,7 @@ pub mod wish;
 pub mod words;
 
 pub use advertise::Advertise;
-pub use arch::{ClientArch, Cpu, Firmware};
+pub use arch::{BootWay, ClientArch, Cpu, Firmware};
 pub use audit::{AuditChain, AuditEntry, AuditHead};
 pub use base64::{base64, from_base64};
 pub use caller::{By, Caller, Role, Token};

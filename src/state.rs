@@ -4,6 +4,7 @@
 pub mod agent_boot;
 mod api_token;
 pub mod apply;
+pub mod boot_once;
 pub mod budget;
 pub mod certificate;
 pub mod claim;
@@ -18,6 +19,7 @@ pub mod guard;
 mod index;
 pub mod install;
 pub mod installs;
+pub mod learned;
 pub mod lease;
 pub mod lease6;
 pub mod life;

@@ -7,6 +7,7 @@
 pub mod adopt;
 pub mod audit;
 pub mod boot;
+pub mod boot_once;
 pub mod claim;
 pub mod definition;
 pub mod deployment;

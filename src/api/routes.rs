@@ -25,8 +25,8 @@ use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, LogSender, Logbook, NewToken, Operation, Order,
     Outcome, Pool, Profile, Revision, Row, ServiceStatus, SourceStatus, Status, SubnetRow, Template, Ticket,
     TicketRequest, TokenCreated, Tree, WaitingPlan, Webhook, WipeCertificate, Written, adopt, audit, boot,
-    claim, definition, deployment, discovered, drift, edit, effect, event, hold, interface, lease, log,
-    machine, named, operation, order, plan, power, subnet, ticket, token, why, wipe, wipe_certificate,
+    boot_once, claim, definition, deployment, discovered, drift, edit, effect, event, hold, interface, lease,
+    log, machine, named, operation, order, plan, power, subnet, ticket, token, why, wipe, wipe_certificate,
 };
 use super::route::{Route, Routes};
 use super::streams::Streams;
@@ -180,6 +180,7 @@ fn routes<B: Backend>() -> Routes<B> {
         .merge(lease::routes::<B>())
         .merge(claim::routes::<B>())
         .merge(hold::routes::<B>())
+        .merge(boot_once::routes::<B>())
         .merge(wipe::routes::<B>())
         .merge(wipe_certificate::routes::<B>())
         .merge(effect::routes::<B>())

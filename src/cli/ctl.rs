@@ -2,6 +2,7 @@
 
 mod adopt;
 mod audit;
+mod boot_once;
 mod cancel;
 mod change;
 mod claim;
@@ -73,6 +74,8 @@ enum Command {
     Retry(hold::Retry),
     Wipe(wipe::Arguments),
     Power(power::Arguments),
+    BootOnce(boot_once::Arguments),
+    ForgetLoaders(boot_once::Forget),
     Cancel(cancel::Arguments),
     ServeDhcp(serve_dhcp::Arguments),
     Token(token::Arguments),
@@ -117,6 +120,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Register(arguments) => register::run(arguments, remote),
         Command::Release(arguments) => release::run(arguments, remote),
         Command::Power(arguments) => power::run(arguments, remote),
+        Command::BootOnce(arguments) => boot_once::run(arguments, remote),
+        Command::ForgetLoaders(arguments) => boot_once::forget(arguments, remote),
         Command::Cancel(arguments) => cancel::run(arguments, remote),
         Command::ServeDhcp(arguments) => serve_dhcp::run(arguments, remote),
         Command::Token(arguments) => token::run(arguments, remote),

@@ -202,6 +202,17 @@ fn text(found: &Why) -> String {
         let until = hold.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
         line(format!("held by {}{until}: {}", hold.by, hold.reason));
     }
+    if let Some(once) = machine.as_ref().and_then(|machine| machine.boot_once.as_ref()) {
+        let kept =
+            once.kept.as_ref().map(|why| format!("; it does not count now: {why}")).unwrap_or_default();
+        line(match &once.begun {
+            Some(begun) => format!("boots {} this once since {begun}, by {}{kept}", once.boot, once.by),
+            None => format!(
+                "its next network boot until {} leads to boot {}, by {}{kept}",
+                once.until, once.boot, once.by
+            ),
+        });
+    }
     if let Some(power) = machine.as_ref().and_then(|machine| machine.power.as_ref()) {
         line(power_text(power));
     }

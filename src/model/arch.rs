@@ -27,6 +27,16 @@ pub enum Firmware {
     UefiHttp,
 }
 
+words! {
+    /// The way by which firmware boots from the network.
+    pub enum BootWay {
+        Pxe4 = "PXE over IPv4",
+        Pxe6 = "PXE over IPv6",
+        Http4 = "HTTP over IPv4",
+        Http6 = "HTTP over IPv6",
+    }
+}
+
 /// An architecture type of the IANA registry (RFC 4578, RFC 5970), decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientArch {

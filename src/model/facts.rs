@@ -240,6 +240,21 @@ impl Facts {
         parts.join(", ")
     }
 
+    /// Whether nothing is other in later facts of the same machine on which it depends what boot programs run.
+    pub fn boots_alike(&self, later: &Facts) -> bool {
+        let cards = |facts: &Facts| -> Vec<String> {
+            let own = |nic: &Nic| nic.permanent_mac.clone().unwrap_or_else(|| nic.mac.clone());
+            let mut cards: Vec<String> = facts.nics.iter().map(own).collect();
+            cards.sort();
+            cards
+        };
+        let marks = |facts: &Facts| {
+            let Facts { vendor, product, serial, uuid, bios_version, .. } = facts.clone();
+            (facts.firmware, facts.secure_boot, vendor, product, serial, uuid, bios_version)
+        };
+        marks(self) == marks(later) && cards(self) == cards(later)
+    }
+
     /// What differs in later facts of the same machine, each in a few words. What changes with every start, such as
     /// links and kernel names, is no difference.
     pub fn changes(&self, later: &Facts) -> Vec<String> {

@@ -110,6 +110,7 @@ impl FileRequest {
             Answer::Refuse(refusal) => Step::Done(Opened::Refuse(refusal)),
             Answer::Identify => Step::Identify,
             Answer::Permit(permit) => Step::Store(Verb::Permit(permit)),
+            Answer::Begin(machine) => Step::Store(Verb::BeginBoot(machine)),
             Answer::Report(report, remark) => {
                 self.report = Some((report.deployment.clone(), remark));
                 Step::Store(Verb::Report(report))

@@ -23,6 +23,7 @@ mod hooks;
 mod listing;
 mod metadata;
 pub mod name;
+mod once;
 mod part;
 mod raspberry;
 mod script;
@@ -49,6 +50,8 @@ pub enum Answer {
     Identify,
     /// Store this first, then ask again with the new state.
     Permit(Permit),
+    /// Store first that the one boot of this machine has begun, then ask again.
+    Begin(Name),
     /// A report of the installer: store this, then answer 200 with an empty body. The text is a remark for
     /// the timeline where only the token identifies the machine.
     Report(Report, Option<String>),
@@ -154,7 +157,7 @@ fn named(state: &State, asker: &Asker, method: Method, path: &str, note: &str) -
         Target::Script { form, mac: named } => {
             read_only(method, script::open(state, asker, reading, form, named.or(of).or(mac)))
         }
-        Target::Loader(loader) => read_only(method, files::loader(state, &loader)),
+        Target::Loader(loader) => read_only(method, files::loader(state, asker, mac, &loader)),
         Target::UBoot => read_only(method, uboot::open(state, mac)),
         Target::Media { prefix, path } => {
             read_only(method, files::media(state, asker, reading, mac, &prefix, &path))
@@ -187,7 +190,7 @@ fn with_caller(state: &State, mac: Option<Mac>, mut answer: Answer) -> Answer {
     let (said_mac, deployment) = match &mut answer {
         Answer::Serve(artifact) => (&mut artifact.mac, &mut artifact.deployment),
         Answer::Refuse(refusal) => (&mut refusal.mac, &mut refusal.deployment),
-        Answer::Identify | Answer::Permit(_) | Answer::Report(..) => return answer,
+        Answer::Identify | Answer::Permit(_) | Answer::Begin(_) | Answer::Report(..) => return answer,
     };
     *said_mac = said_mac.or(mac);
     if deployment.is_none() {

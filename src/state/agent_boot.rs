@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::State;
+use super::learned::CardBoots;
 use super::lifecycle::Boot as Answer;
 use super::token::is_same;
 use crate::desired::{Boot, Subnet};
@@ -31,13 +32,6 @@ pub struct AgentBoot<'a> {
     pub boot: Option<&'a Arc<Boot>>,
 }
 
-/// How often an unknown machine booted the agent without a report, and when last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tries {
-    count: u8,
-    last: Time,
-}
-
 /// What a token of an agent says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentToken {
@@ -45,6 +39,17 @@ pub struct AgentToken {
     pub epoch: u64,
     /// Which start of the agent it is of; `None`: it opens the session of any.
     pub boot_id: Option<String>,
+}
+
+impl CardBoots {
+    /// An unknown machine fetched the script that boots the agent. Returns whether that is another boot.
+    pub(super) fn count_try(&mut self, at: Time) -> bool {
+        let is_new = self.tries == 0 || at.since(self.tried).0 >= ONE_BOOT.0;
+        if is_new {
+            (self.tries, self.tried) = (self.tries.saturating_add(1), at);
+        }
+        is_new
+    }
 }
 
 impl State {
@@ -99,18 +104,7 @@ impl State {
     }
 
     fn has_tries_left(&self, card: Mac) -> bool {
-        self.observed.tries.get(&card).is_none_or(|tries| tries.count < TRIES)
-    }
-
-    /// An unknown machine fetched the script that boots the agent.
-    pub(super) fn count_try(&mut self, card: Mac, at: Time) {
-        let former = self.observed.tries.get(&card).copied().unwrap_or(Tries { count: 0, last: Time(0) });
-        let is_same_boot = former.count > 0 && at.since(former.last).0 < ONE_BOOT.0;
-        let count = if is_same_boot { former.count } else { former.count.saturating_add(1) };
-        if self.observed.tries.len() >= STRANGERS_MAX {
-            self.observed.tries = imbl::HashMap::new();
-        }
-        self.observed.tries.insert(card, Tries { count, last: at });
+        self.lasting.boots.get(&card).is_none_or(|boots| boots.tries < TRIES)
     }
 
     /// For the kernel command line: opens the sessions of an agent that boots on this machine under this epoch.
@@ -175,13 +169,8 @@ mod tests {
 
     #[test]
     fn an_unknown_machine_is_tried_twice() {
-        let mut state = State::new(Server::stand_in(Ipv4Addr::LOCALHOST));
-        let card: Mac = "52:54:00:aa:00:01".parse().unwrap();
-        let mut seen = Vec::new();
-        for second in [100, 110, 200, 300] {
-            seen.push(state.has_tries_left(card));
-            state.count_try(card, Time(second * 1000));
-        }
-        assert_eq!(seen, [true, true, true, false]);
+        let mut boots = CardBoots::default();
+        let counted = [100, 110, 200, 300].map(|second| (boots.count_try(Time(second * 1000)), boots.tries));
+        assert_eq!(counted, [(true, 1), (false, 1), (true, 2), (true, 3)]);
     }
 }

@@ -6,6 +6,7 @@ pub mod adopt;
 mod agent;
 mod api_token;
 mod assign;
+mod boot_once;
 mod claim;
 mod cycle;
 mod effect;
@@ -13,6 +14,7 @@ mod free;
 mod hold;
 mod host;
 mod lease;
+mod loader;
 mod observe;
 mod permit;
 mod power;
@@ -91,6 +93,16 @@ pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) 
             wipe::wipe(Cycle { state, by: &command.by, now, out }, &machine, &disks, level)
         }
         Verb::Retry(machine) => hold::retry(Cycle { state, by: &command.by, now, out }, &machine),
+        Verb::BootOnce(machine, boot, until) => {
+            boot_once::order(Cycle { state, by: &command.by, now, out }, &machine, &boot, until)
+        }
+        Verb::CancelBootOnce(machine) => {
+            boot_once::cancel(Cycle { state, by: &command.by, now, out }, &machine)
+        }
+        Verb::BeginBoot(machine) => boot_once::begin(Cycle { state, by: &command.by, now, out }, &machine),
+        Verb::ForgetLoaders(machine) => {
+            loader::forget_by(Cycle { state, by: &command.by, now, out }, &machine)
+        }
         Verb::Agent(report) => agent::apply(Cycle { state, by: &command.by, now, out }, &report),
         Verb::Free(address) => free::apply(state, address, now, out),
         Verb::Host(addresses) => host::addresses(state, addresses, now, out),

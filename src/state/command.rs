@@ -87,6 +87,13 @@ pub enum Verb {
     Wipe(Name, Vec<Arc<str>>, WipeLevel),
     /// A person has a release tried again that failed or takes long.
     Retry(Name),
+    /// A person has the next network boot of a machine, until then, lead to this boot.
+    BootOnce(Name, Name, Time),
+    CancelBootOnce(Name),
+    /// The machine of such an order fetches its script.
+    BeginBoot(Name),
+    /// A person has the boot programs of a machine tried anew.
+    ForgetLoaders(Name),
     /// Our agent says something.
     Agent(AgentReport),
     /// Whatever keeps this address from others ends.

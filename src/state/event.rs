@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 pub use crate::model::Stage;
-use crate::model::{ClientArch, Line, Mac, Name, Time};
+use crate::model::{BootWay, ClientArch, Line, Mac, Name, Time};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,8 +16,17 @@ pub struct Event {
     pub arch: Option<ClientArch>,
     /// Whether iPXE sent the message, where DHCP shows it.
     pub ipxe: Option<bool>,
+    /// The boot program that firmware was offered, where the daemon chose it. It is not stored with the event.
+    pub offered: Option<Offered>,
     /// One printable line for people: what was given, or why not. Names and texts in it come off the wire.
     pub text: Line,
+}
+
+/// A boot program of the daemon's own choice, and the way by which firmware is to fetch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered {
+    pub way: BootWay,
+    pub program: &'static str,
 }
 
 impl Event {
@@ -31,6 +40,7 @@ impl Event {
             deployment: None,
             arch: None,
             ipxe: None,
+            offered: None,
             text: text.into(),
         }
     }

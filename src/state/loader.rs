@@ -2,9 +2,14 @@
 //!
 //! 1. A machine's own `loader`, the first name that is available and fits the firmware.
 //! 2. The same of the boot's `loader`.
-//! 3. The first of the usual programs for the firmware that is available.
-//! 4. The one for removable media of the boot's own image (`EFI/BOOT/BOOTX64.EFI`): an installer's shim,
+//! 3. The program that this machine is known to need, because the one before it did not run there
+//!    ([`super::learned`]).
+//! 4. The first of the usual programs for the firmware that is available.
+//! 5. The one for removable media of the boot's own image (`EFI/BOOT/BOOTX64.EFI`): an installer's shim,
 //!    which fetches the GRUB beside it.
+//!
+//! Where the first of rules 4 and 5 did not run, the signed programs come next, which Secure Boot accepts, and
+//! after them the others.
 //!
 //! Available are the programs found below the daemon's firmware directories, then those in `EFI/BOOT` of
 //! the boot's image. A name fits BIOS firmware unless it ends in `.efi`, and UEFI firmware if it does.
@@ -12,6 +17,7 @@
 use std::fmt;
 
 use super::Server;
+use super::learned::Experience;
 use crate::desired::{Boot, Machine};
 use crate::model::{ClientArch, Cpu, Firmware};
 
@@ -28,6 +34,20 @@ pub const USUAL: [(Cpu, Firmware, &[&str]); 7] = [
     (Cpu::Loongarch64, Firmware::Uefi, &["snponly-loong64.efi", "ipxe-loong64.efi"]),
 ];
 
+/// What Secure Boot accepts by the keys that machines are sold with, best first: a shim, and the program that it starts.
+const SIGNED: [(Cpu, &[(&str, &str)]); 3] = [
+    (
+        Cpu::X86_64,
+        &[
+            ("shimx64.efi", "grubx64.efi"),
+            ("snponly-shimx64.efi", "snponly.efi"),
+            ("ipxe-shimx64.efi", "ipxe.efi"),
+        ],
+    ),
+    (Cpu::Aarch64, &[("shimaa64.efi", "grubaa64.efi")]),
+    (Cpu::I386, &[("shimia32.efi", "grubia32.efi")]),
+];
+
 /// The folder of boot programs for removable media (UEFI 2.10 section 3.5.1.1).
 pub const REMOVABLE: &str = "EFI/BOOT";
 
@@ -36,6 +56,8 @@ pub const REMOVABLE: &str = "EFI/BOOT";
 pub struct Chosen {
     pub rule: Rule,
     pub place: Place,
+    /// Its name, unless a manifest names it: only of the daemon's own choices is anything learned.
+    pub own: Option<&'static str>,
 }
 
 /// Where a program is served.
@@ -51,6 +73,7 @@ pub enum Place {
 pub enum Rule {
     Machine,
     Boot,
+    Learned,
     Usual,
     Image,
 }
@@ -61,25 +84,61 @@ pub fn choose(
     server: &Server,
     machine: Option<&Machine>,
     boot: Option<&Boot>,
+    experience: &Experience,
 ) -> Result<Chosen, String> {
     let Some(arch) = arch else { return Err("its architecture (option 93) is unknown".into()) };
     let fits = |name: &&str| name.ends_with(".efi") != (arch.firmware == Firmware::Bios);
     let find = |name: &str| place(server, boot, name);
     let own = machine.iter().flat_map(|machine| &machine.loader).map(|name| (Rule::Machine, &**name));
     let of_boot = boot.iter().flat_map(|boot| &boot.loader).map(|name| (Rule::Boot, &**name));
-    let usual = usual(arch);
-    let names = own.chain(of_boot).filter(|(_, name)| fits(name));
-    let names = names.chain(usual.iter().map(|name| (Rule::Usual, *name)));
-    let names = names.chain(removable(arch).map(|name| (Rule::Image, name)));
-    for (rule, name) in names {
+    for (rule, name) in own.chain(of_boot).filter(|(_, name)| fits(name)) {
         if let Some(place) = find(name) {
-            return Ok(Chosen { rule, place });
+            return Ok(Chosen { rule, place, own: None });
         }
     }
-    match usual {
-        [] => Err(format!("there is no boot program for {arch}")),
-        names => Err(format!("no {} for {arch} among the firmware files", names.join(" or "))),
+    let chosen = |(rule, name)| Some(Chosen { rule, place: find(name)?, own: Some(name) });
+    let learned = experience.learned.and_then(|name| chosen((Rule::Learned, name)));
+    if let Some(chosen) = learned.or_else(|| another(arch, experience, chosen)) {
+        return Ok(chosen);
     }
+    usual(arch).find_map(chosen).ok_or_else(|| match programs(arch) {
+        [] => format!("there is no boot program for {arch}"),
+        names => format!("no {} for {arch} among the firmware files", names.join(" or ")),
+    })
+}
+
+/// The next program after those that did not run; `None` if none failed, or none is left.
+fn another(
+    arch: ClientArch,
+    experience: &Experience,
+    chosen: impl Fn((Rule, &'static str)) -> Option<Chosen> + Copy,
+) -> Option<Chosen> {
+    if experience.failed.is_empty() {
+        return None;
+    }
+    let first = usual(arch).find_map(chosen);
+    let signed = SIGNED.iter().filter(|(cpu, _)| *cpu == arch.cpu && arch.firmware != Firmware::Bios);
+    let signed = signed.flat_map(|(_, pairs)| *pairs);
+    let signed = signed.filter(|(_, second)| chosen((Rule::Usual, second)).is_some());
+    let signed = signed.map(|(shim, _)| (Rule::Usual, *shim));
+    let image = removable(arch).map(|name| (Rule::Image, name));
+    let next = signed.chain(image).chain(usual(arch)).filter_map(chosen);
+    first.into_iter().chain(next).find(|one| one.own.is_some_and(|own| !experience.failed.contains(&own)))
+}
+
+/// What firmware of this kind is offered, best first, where nothing says otherwise.
+fn usual(arch: ClientArch) -> impl Iterator<Item = (Rule, &'static str)> {
+    let names = programs(arch).iter().map(|name| (Rule::Usual, *name));
+    names.chain(removable(arch).map(|name| (Rule::Image, name)))
+}
+
+/// The one of the daemon's own choices that has this name.
+pub fn known(name: &str) -> Option<&'static str> {
+    let usual = USUAL.iter().flat_map(|(.., names)| *names).copied();
+    let signed = SIGNED.iter().flat_map(|(_, pairs)| *pairs).map(|(shim, _)| *shim);
+    let removable =
+        Cpu::ALL.into_iter().filter_map(|cpu| removable(ClientArch { cpu, firmware: Firmware::Uefi }));
+    usual.chain(signed).chain(removable).find(|known| *known == name)
 }
 
 fn place(server: &Server, boot: Option<&Boot>, name: &str) -> Option<Place> {
@@ -91,7 +150,7 @@ fn place(server: &Server, boot: Option<&Boot>, name: &str) -> Option<Place> {
     Some(Place::Image(format!("{}/{path}", boot.prefix)))
 }
 
-fn usual(arch: ClientArch) -> &'static [&'static str] {
+fn programs(arch: ClientArch) -> &'static [&'static str] {
     let bios = arch.firmware == Firmware::Bios;
     let fits = |(cpu, firmware, _): &&(Cpu, Firmware, &[&str])| {
         *cpu == arch.cpu && (*firmware == Firmware::Bios) == bios
@@ -136,6 +195,7 @@ impl fmt::Display for Rule {
         f.write_str(match self {
             Rule::Machine => "the machine's `loader`",
             Rule::Boot => "the boot's `loader`",
+            Rule::Learned => "learned: the usual one does not run on this machine",
             Rule::Usual => "the usual one that was found on the daemon's host",
             Rule::Image => "none was found on the daemon's host: the one of the boot's image",
         })

@@ -5,14 +5,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::boot_once::BootOnce;
 use super::budget::Budget;
 use super::certificate::WipeCertificate;
+use super::learned::CardBoots;
 use super::prototype::Prototype;
 use super::queue;
 use super::ran::Ran;
 use super::{
     ApiToken, Claim, Contest, Guards, Installs, Leases, Leases6, Life, Outbox, Progress, Revision, Seen,
-    Serials, Server, State, Tenancy, TokenKey, Trust, agent_boot, gate, longest, looping, memo, power_order,
+    Serials, Server, State, Tenancy, TokenKey, Trust, gate, learned, longest, looping, memo, power_order,
     schedule, served,
 };
 use crate::desired::{Deployment, Desired};
@@ -44,6 +46,10 @@ pub struct Lasting {
     pub facts: imbl::OrdMap<Name, Arc<Facts>>,
     /// Certificates of wipes, by the numbers of their orders.
     pub certificates: imbl::OrdMap<u64, Arc<WipeCertificate>>,
+    /// What the boots of cards showed: boot programs that were learned, and those of strangers that led to no report.
+    pub boots: imbl::OrdMap<Mac, Arc<CardBoots>>,
+    /// What the next network boots of machines lead to instead of what they are for.
+    pub once: imbl::OrdMap<Name, Arc<BootOnce>>,
     /// The number of the last claim.
     pub last_claim: u64,
     /// What claims run, by key.
@@ -91,8 +97,8 @@ pub(super) struct Observed {
     pub(super) loops: looping::Loops,
     /// What installers said last of installations that have not ended, by their numbers.
     pub(super) progress: imbl::OrdMap<u64, Progress>,
-    /// Unknown machines that booted our agent and did not report yet.
-    pub(super) tries: imbl::HashMap<Mac, agent_boot::Tries>,
+    /// Boots that may show whether a boot program runs.
+    pub(super) trials: imbl::OrdMap<Mac, Arc<Vec<learned::Trial>>>,
     /// The power states that the controllers of machines reported, by machine.
     pub(super) power: imbl::OrdMap<Name, PowerReading>,
     /// What became of orders about the power of machines.
@@ -157,6 +163,8 @@ impl Default for Lasting {
             claims: imbl::OrdMap::new(),
             facts: imbl::OrdMap::new(),
             certificates: imbl::OrdMap::new(),
+            boots: imbl::OrdMap::new(),
+            once: imbl::OrdMap::new(),
             last_claim: 0,
             prototypes: imbl::OrdMap::new(),
             unplaced: imbl::OrdMap::new(),

@@ -9,9 +9,11 @@
 
 mod api_token;
 mod assignment;
+mod boot_once;
 mod bytes;
 mod caller;
 mod card;
+mod card_boots;
 mod certificate;
 mod claim;
 mod effect;
@@ -38,7 +40,9 @@ use std::sync::Arc;
 
 use ::bytes::Bytes;
 
+use super::boot_once::BootOnce;
 use super::certificate::WipeCertificate;
+use super::learned::CardBoots;
 use super::outbox::{EffectId, Pending};
 use super::prototype::Prototype;
 use super::{ApiToken, Claim, Install, Lease, Lease6, Life, Served, Tenancy};
@@ -90,6 +94,10 @@ pub enum Record {
     Facts(Name, Option<Arc<Facts>>),
     /// What was done to the disks of a machine, by the number of the order.
     Certificate(u64, Option<Arc<WipeCertificate>>),
+    /// What the boots of a card showed.
+    CardBoots(Mac, Option<Arc<CardBoots>>),
+    /// What the next network boot of a machine leads to.
+    BootOnce(Name, Option<Arc<BootOnce>>),
 }
 
 /// How the records of one kind lie in bytes.
@@ -211,13 +219,15 @@ kinds! {
     Facts = 19: facts::Facts,
     Prototype = 20: prototype::Prototype,
     Certificate = 21: certificate::Certificate,
+    CardBoots = 22: card_boots::CardBoots,
+    BootOnce = 23: boot_once::BootOnce,
 }
 
 impl RecordKind {
     /// Whether records of this kind are not carried over into a restored copy: what was to be done then is not to
     /// be done again now.
     pub fn ends_with_restore(self) -> bool {
-        matches!(self, RecordKind::Effect)
+        matches!(self, RecordKind::Effect | RecordKind::BootOnce)
     }
 
     /// The number that stands for it in files, from 1 to 61: the log uses the two bits above for itself.
@@ -250,6 +260,8 @@ impl Record {
             Record::Prototype(..) => RecordKind::Prototype,
             Record::Facts(..) => RecordKind::Facts,
             Record::Certificate(..) => RecordKind::Certificate,
+            Record::CardBoots(..) => RecordKind::CardBoots,
+            Record::BootOnce(..) => RecordKind::BootOnce,
         }
     }
 
@@ -274,6 +286,8 @@ impl Record {
             Record::Prototype(key, _) => out.extend_from_slice(key.as_bytes()),
             Record::Facts(machine, _) => facts::Facts::write_key(machine, out),
             Record::Certificate(epoch, _) => certificate::Certificate::write_key(epoch, out),
+            Record::CardBoots(card, _) => card_boots::CardBoots::write_key(card, out),
+            Record::BootOnce(machine, _) => boot_once::BootOnce::write_key(machine, out),
             Record::Revision(_) | Record::Serial(_) | Record::Restored(_) => {}
         }
     }
@@ -320,6 +334,12 @@ impl Record {
             Record::Facts(_, facts) => facts.as_ref().is_some_and(|facts| put::<facts::Facts>(facts, out)),
             Record::Certificate(_, one) => {
                 one.as_ref().is_some_and(|one| put::<certificate::Certificate>(one, out))
+            }
+            Record::CardBoots(_, boots) => {
+                boots.as_ref().is_some_and(|boots| put::<card_boots::CardBoots>(boots, out))
+            }
+            Record::BootOnce(_, once) => {
+                once.as_ref().is_some_and(|once| put::<boot_once::BootOnce>(once, out))
             }
             Record::Tenancy(_, tenancy) => {
                 tenancy.as_ref().is_some_and(|tenancy| put::<tenancy::Tenancy>(tenancy, out))

@@ -43,7 +43,7 @@ pub(super) struct EventRecord {
 
 impl EventRecord {
     pub(super) fn of(event: &Event) -> EventRecord {
-        let Event { at, stage, mac, address, deployment, arch, ipxe, text } = event;
+        let Event { at, stage, mac, address, deployment, arch, ipxe, offered: _, text } = event;
         EventRecord {
             at: at.0,
             stage: stage.to_string(),
@@ -71,6 +71,7 @@ impl EventRecord {
             deployment: self.deployment.and_then(|name| name.parse().ok()),
             arch,
             ipxe: self.ipxe,
+            offered: None,
             text: self.text.into(),
         })
     }
@@ -218,7 +219,7 @@ mod tests {
             text: String,
         ) {
             let (at, address) = (Time(at), address.map(|bits: u32| std::net::Ipv4Addr::from(bits).into()));
-            let event = Event { at, stage, mac, address, deployment, arch, ipxe, text: text.into() };
+            let event = Event { mac, address, deployment, arch, ipxe, ..Event::new(at, stage, text) };
             let record: EventRecord = read(&write(&EventRecord::of(&event))).unwrap();
             prop_assert_eq!(record.into_event(), Ok(event));
         }

@@ -11,8 +11,10 @@ use super::log::frame::{Entry, Flag};
 use super::log::load::{Held, Laid};
 use crate::model::facts::Facts;
 use crate::model::{Mac, Name};
+use crate::state::boot_once::BootOnce;
 use crate::state::budget::{self, Budget};
 use crate::state::certificate::WipeCertificate;
+use crate::state::learned::CardBoots;
 use crate::state::longest::{self, Longest};
 use crate::state::outbox::{self, Pending};
 use crate::state::prototype::Prototype;
@@ -55,6 +57,10 @@ pub struct Saved {
     pub facts: Vec<(Name, Arc<Facts>)>,
     /// What was done to the disks of machines that were wiped.
     pub certificates: Vec<Arc<WipeCertificate>>,
+    /// What the boots of cards showed.
+    pub boots: Vec<(Mac, Arc<CardBoots>)>,
+    /// What the next network boots of machines lead to.
+    pub once: Vec<(Name, Arc<BootOnce>)>,
     pub protected: Vec<Name>,
     pub leases: Vec<Lease>,
     pub leases6: Vec<Lease6>,
@@ -157,6 +163,9 @@ impl Damage {
             // Claims that run it boot their disks.
             | RecordKind::Prototype
             | RecordKind::Certificate
+            | RecordKind::BootOnce
+            // Boots show it again.
+            | RecordKind::CardBoots
             // The next report says it again.
             | RecordKind::Facts => Some(Flag::Deleted),
             RecordKind::Installs
@@ -221,6 +230,8 @@ impl Saved {
             facts: self.facts.iter().cloned().collect(),
             prototypes: self.prototypes.iter().cloned().collect(),
             certificates: self.certificates.iter().map(|one| (one.epoch, one.clone())).collect(),
+            boots: self.boots.iter().cloned().collect(),
+            once: self.once.iter().cloned().collect(),
             last_claim: self.last_claim(),
             unplaced: queue::of_note(note(queue::NOTE)),
             budget: Budget::of_note(note(budget::NOTE), ran.now),
@@ -340,6 +351,8 @@ impl Saved {
             Record::Prototype(key, one) => self.prototypes.extend(one.map(|one| (key, one))),
             Record::Certificate(_, one) => self.certificates.extend(one),
             Record::Facts(machine, facts) => self.facts.extend(facts.map(|facts| (machine, facts))),
+            Record::CardBoots(card, boots) => self.boots.extend(boots.map(|boots| (card, boots))),
+            Record::BootOnce(machine, once) => self.once.extend(once.map(|once| (machine, once))),
             Record::Tenancy(machine, tenancy) => self.tenancies.extend(tenancy.map(|one| (machine, one))),
         }
     }
@@ -453,6 +466,8 @@ impl Saved {
             prototypes,
             facts,
             certificates,
+            boots,
+            once,
             protected,
             leases,
             leases6,
@@ -486,6 +501,8 @@ impl Saved {
         records.extend(claims.into_iter().map(|claim| Record::Claim(claim.name.clone(), Some(claim))));
         records.extend(facts.into_iter().map(|(machine, facts)| Record::Facts(machine, Some(facts))));
         records.extend(certificates.into_iter().map(|one| Record::Certificate(one.epoch, Some(one))));
+        records.extend(boots.into_iter().map(|(card, boots)| Record::CardBoots(card, Some(boots))));
+        records.extend(once.into_iter().map(|(machine, once)| Record::BootOnce(machine, Some(once))));
         records.extend(tenancies.into_iter().map(|(machine, one)| Record::Tenancy(machine, Some(one))));
         records.extend(protected.into_iter().map(|machine| Record::Protection(machine, true)));
         records.extend(served.into_iter().map(|(name, one)| Record::Served(name, Some(one.into()))));

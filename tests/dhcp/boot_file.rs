@@ -11,8 +11,9 @@ fn choose(kind: ClientKind, code: u16, names: &[&'static str]) -> BootFile {
     let mut server = (**state.server()).clone();
     server.http_port = 8080;
     let client = Client { kind, arch: ClientArch::from_code(code) };
-    let booter = Booter { client: &client, mac: mac("52:54:00:aa:00:01"), machine: None, boot: None };
-    BootFile::of(booter, &server, server.address)
+    let mac = mac("52:54:00:aa:00:01");
+    let booter = Booter { client: &client, mac, machine: None, boot: None, experience: Default::default() };
+    BootFile::of(&booter, &server, server.address).0
 }
 
 const ALL: [&str; 5] = ["undionly.kpxe", "snponly.efi", "ipxe.efi", "ipxe-arm64.efi", "shimx64.efi"];

@@ -2,6 +2,7 @@
 
 mod battery;
 mod boot_file;
+mod boot_once;
 mod conformance;
 mod conformance6;
 mod discovery;
@@ -9,6 +10,7 @@ mod exchange;
 mod identity;
 mod ipv6;
 mod lab;
+mod learned;
 mod message;
 mod modes;
 mod networks;

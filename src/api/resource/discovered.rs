@@ -12,7 +12,7 @@ use crate::edit::{Edit, Setting, Verb};
 use crate::manifest::Kind;
 use crate::model::facts::Facts;
 use crate::model::words::words;
-use crate::model::{Name, Size};
+use crate::model::{Mac, Name, Size};
 use crate::state::State;
 use crate::state::life::Life;
 use crate::state::lifecycle::{DiskState, Known};
@@ -105,6 +105,25 @@ fn row(state: &State, name: &Name, life: &Life) -> Discovered {
 }
 
 impl Discovered {
+    /// A machine of which nothing is known but a network card.
+    pub fn seen(mac: Mac) -> Discovered {
+        Discovered {
+            name: format!("m{}", mac.to_string().replace(':', "")),
+            macs: vec![mac.to_string()],
+            subnet: None,
+            arch: None,
+            vendor: None,
+            product: None,
+            serial: None,
+            memory: 0,
+            cores: 0,
+            disks: Vec::new(),
+            reported: None,
+            near: None,
+            facts: None,
+        }
+    }
+
     /// A manifest of this name with its cards, with labels of what is known of the hardware, and with these labels.
     pub fn edit(&self, name: Option<&str>, labels: &[(String, String)]) -> Edit {
         let setting = |path: &[&str], value: Value| Setting {

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Row, hold, or_dash, wipe};
+use super::{Row, boot_once, hold, or_dash, wipe};
 use crate::api::Word;
 use crate::desired;
 use crate::model::words::words;
@@ -36,6 +36,12 @@ pub struct Machine {
     /// Who keeps it from being used.
     #[serde(default)]
     pub hold: Option<hold::Hold>,
+    /// What its next network boot leads to instead of what it is for.
+    #[serde(default)]
+    pub boot_once: Option<boot_once::BootOnce>,
+    /// The boot programs that it is learned to need.
+    #[serde(default)]
+    pub loaders: Vec<boot_once::Loader>,
     /// The disks that our agent found.
     #[serde(default)]
     pub disks: Vec<wipe::Disk>,
@@ -151,6 +157,7 @@ fn described_one(state: &State, machine: &desired::Machine) -> Machine {
         origin: Some(machine.origin.to_string()),
         source: machine.origin.file.source().map(str::to_owned),
         power: power(state, machine),
+        loaders: state.learned_loaders(machine).into_iter().map(boot_once::loader).collect(),
         stuck: state.loops().stuck(&machine.name).map(|text| text.to_string()),
         ..life(state, &machine.name, seen)
     }
@@ -160,7 +167,8 @@ fn described_one(state: &State, machine: &desired::Machine) -> Machine {
 pub(super) fn found(state: &State, name: &Name) -> Machine {
     let cards = state.life(name).map(|life| life.cards.clone()).unwrap_or_default();
     let macs = cards.iter().map(ToString::to_string).collect();
-    Machine { name: Some(name.to_string()), macs, ..life(state, name, None) }
+    let loaders = state.loaders_of(cards.iter().copied()).into_iter().map(boot_once::loader).collect();
+    Machine { name: Some(name.to_string()), macs, loaders, ..life(state, name, None) }
 }
 
 /// What is recorded of a machine's life.
@@ -175,6 +183,7 @@ fn life(state: &State, name: &Name, seen: Option<&Seen>) -> Machine {
         claim: state.claim_on(name).map(|claim| claim.name.to_string()),
         order: wipe::one(state, name),
         hold: state.hold(name).map(|hold| shown(hold)),
+        boot_once: boot_once::one(state, name),
         disks: wipe::disks(state.life(name)),
         ..sighting(seen)
     }
@@ -190,6 +199,8 @@ fn sighting(seen: Option<&Seen>) -> Machine {
         claim: None,
         order: None,
         hold: None,
+        boot_once: None,
+        loaders: Vec::new(),
         disks: Vec::new(),
         protected: false,
         address: seen.and_then(|seen| seen.address),

@@ -14,7 +14,7 @@ use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::desired::{Deployment, Machine};
 use crate::model::similar::similar;
-use crate::model::{ClientArch, Cpu, Firmware, Identity, Mac, Name, Time, Unknown};
+use crate::model::{BootWay, ClientArch, Cpu, Firmware, Identity, Mac, Name, Time, Unknown};
 use crate::render::installer::METADATA_FILES;
 use crate::state::loader::{self, Chosen, Rule};
 use crate::state::{Event, Stage, State};
@@ -125,7 +125,7 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)], now: Time) -> 
         deployment: deployment.and_then(|one| deployment::one(state, one.name.as_str())),
         claim: claim.and_then(|name| claim::one(state, &name, now)),
         offers: match deployment {
-            Some(deployment) => offers(state, deployment, machine.map(|machine| &**machine)),
+            Some(deployment) => offers(state, deployment, machine.map(|machine| &**machine), now),
             None => strangers(state, machine.map(|machine| &**machine), &macs),
         },
         discovered: discovered.and_then(|name| discovered::one(state, name)),
@@ -166,7 +166,7 @@ fn named<'a>(state: &'a State, name: &str) -> Result<Option<&'a std::sync::Arc<M
     })
 }
 
-fn offers(state: &State, deployment: &Deployment, machine: Option<&Machine>) -> Vec<Offer> {
+fn offers(state: &State, deployment: &Deployment, machine: Option<&Machine>, now: Time) -> Vec<Offer> {
     let boot = &deployment.boot;
     let own = deployment.origin.to_string();
     let subnet = &deployment.subnet;
@@ -195,14 +195,16 @@ fn offers(state: &State, deployment: &Deployment, machine: Option<&Machine>) -> 
     for initrd in &boot.initrd {
         offer("initrd", initrd.path.to_string(), Some(boot.origin.to_string()));
     }
-    for (what, value, rule) in programs(state, deployment, machine) {
+    for (what, value, rule) in programs(state, deployment, machine, now) {
         let origin = match rule {
             Some(Rule::Machine) => machine.map(|machine| machine.origin.to_string()),
             Some(Rule::Boot | Rule::Image) => Some(boot.origin.to_string()),
-            Some(Rule::Usual) | None => None,
+            Some(Rule::Usual | Rule::Learned) | None => None,
         };
         offer(&what, value, origin);
     }
+    let cards = machine.map(|machine| state.cards(machine)).unwrap_or_default();
+    learned(state, &cards).into_iter().for_each(|one| offer(&one.what, one.value, one.origin));
     let words: Vec<&str> = boot.cmdline.iter().map(|word| word.source()).collect();
     offer("command line", words.join(" "), Some(boot.origin.to_string()));
     if let Some(template) = &deployment.template {
@@ -220,8 +222,40 @@ fn offers(state: &State, deployment: &Deployment, machine: Option<&Machine>) -> 
         let names: Vec<&str> = METADATA_FILES.iter().map(|file| file.name).collect();
         offer("metadata", format!("{} ({from})", names.join(", ")), origin);
     }
-    offer("next boot", deployment::next_boot(state, deployment), Some(own));
+    match machine.and_then(|machine| once(state, machine)) {
+        Some(text) => {
+            offer("next boot", text, None);
+            offer("boot after it", deployment::next_boot(state, deployment), Some(own));
+        }
+        None => offer("next boot", deployment::next_boot(state, deployment), Some(own)),
+    }
     offers
+}
+
+/// What a person has ordered for the next network boot of a machine.
+fn once(state: &State, machine: &Machine) -> Option<String> {
+    let card = state.active_mac(machine)?;
+    let boot = &state.due_boot(card)?.boot.name;
+    let ordered = state.boot_once(&machine.name)?;
+    Some(match ordered.begun {
+        None => format!("boots {boot} once, by {}, until {}", ordered.by, ordered.until),
+        Some(begun) => format!("has booted {boot} at {begun}, by {}", ordered.by),
+    })
+}
+
+/// What the boots of some cards showed of boot programs.
+fn learned(state: &State, cards: &[Mac]) -> Vec<Offer> {
+    let offer = |what: String, value: String| Offer { what, value, origin: None };
+    let learned = state.loaders_of(cards.iter().copied()).into_iter().map(|(card, one)| {
+        let value = format!("{} by {}, since {} (card {card})", one.program, one.way, one.since);
+        offer(format!("learned ({})", one.arch), value)
+    });
+    let failed = cards.iter().flat_map(|card| {
+        state.failed_loaders(*card).into_iter().map(move |(arch, way, programs)| {
+            (format!("did not run ({arch})"), format!("{} by {way} (card {card})", programs.join(", ")))
+        })
+    });
+    learned.chain(failed.map(|(what, value)| offer(what, value))).collect()
 }
 
 /// The boot program for each firmware that the deployment's machine may have, and the rule that
@@ -230,6 +264,7 @@ fn programs(
     state: &State,
     deployment: &Deployment,
     machine: Option<&Machine>,
+    now: Time,
 ) -> Vec<(String, String, Option<Rule>)> {
     let all = [Firmware::Bios, Firmware::Uefi];
     let cpu = deployment.boot.cpu;
@@ -237,9 +272,11 @@ fn programs(
     possible
         .map(|firmware| {
             let arch = ClientArch { cpu, firmware };
+            let card = machine.and_then(|machine| state.active_mac(machine));
+            let known = card.map(|card| state.experience(card, arch, BootWay::Pxe4, now)).unwrap_or_default();
             let (value, rule) =
-                match loader::choose(Some(arch), state.server(), machine, Some(&deployment.boot)) {
-                    Ok(Chosen { rule, place }) => (format!("{} ({rule})", place.name()), Some(rule)),
+                match loader::choose(Some(arch), state.server(), machine, Some(&deployment.boot), &known) {
+                    Ok(Chosen { rule, place, .. }) => (format!("{} ({rule})", place.name()), Some(rule)),
                     Err(missing) => (format!("none: {missing}"), None),
                 };
             (format!("boot program ({firmware})"), value, rule)
@@ -270,10 +307,13 @@ fn strangers(state: &State, machine: Option<&Machine>, macs: &[Mac]) -> Vec<Offe
         ));
     }
     offers.extend(lending);
+    offers.extend(learned(state, macs));
     let looking = state.desired().subnets.values().find(|subnet| subnet.unknown != Unknown::Ignore);
     let agent = |mac: &&Mac| state.agent_boot(**mac, || looking.map(|subnet| &**subnet), None).is_some();
     let order = machine.and_then(|machine| state.life(&machine.name)?.order.clone());
+    let once = machine.and_then(|machine| once(state, machine));
     let next = match order {
+        None if let Some(once) = once => once,
         Some(order) => format!("boots our agent, which erases its disks: {}", order.reason),
         None if machine.is_none() && macs.iter().any(|mac| agent(&mac)) => {
             "boots our agent once, where unknown machines are looked at".to_owned()

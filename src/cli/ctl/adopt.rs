@@ -1,16 +1,23 @@
-//! `voldemortctl adopt`: machines that have their systems already.
+//! `voldemortctl adopt`: machines that have their systems already, and machines that get a manifest.
 
 use clap::Args;
 
-use super::several::{Asking, Several, counted};
+use super::change::How;
+use super::get;
+use super::output::Format;
+use super::several::{Asking, Several, counted, pair};
 use crate::api::client::ClientError;
-use crate::api::resource::{self, Deployment};
+use crate::api::resource::{self, Deployment, Discovered, Listed};
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, apply, exit};
+use crate::model::Mac;
 use crate::state::Doubts;
 
 /// Record that deployments' machines are installed already, so that they boot their own disks
+///
+/// With `--name`, and the hardware address of a machine instead of a deployment: a manifest of that name is written for the
+/// machine, with labels of what our agent found out about it.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -18,6 +25,12 @@ pub(super) struct Arguments {
     /// Every deployment whose installation is doubtful
     #[arg(long, conflicts_with_all = ["names", "labels", "having", "reason"])]
     all: bool,
+    /// The name of the machine with this hardware address from now on
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["all", "labels", "having"])]
+    name: Option<String>,
+    /// A label of that machine (repeatable)
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair, requires = "name")]
+    own_labels: Vec<(String, String)>,
     /// Why, for the timeline
     #[arg(short = 'm', long, value_name = "TEXT")]
     reason: Option<String>,
@@ -29,6 +42,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
+    if let Some(name) = &arguments.name {
+        return machine(name, arguments, remote);
+    }
     if arguments.all {
         let order = resource::Order::KeepSystems(Doubts { all: true, ..Doubts::default() });
         let sent =
@@ -50,6 +66,33 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         return Exit::Usage;
     }
     several(arguments, remote)
+}
+
+/// Writes a manifest for the machine with a hardware address.
+fn machine(name: &str, arguments: &Arguments, remote: &Remote) -> Exit {
+    let json = arguments.output == "json";
+    let [text] = arguments.several.names.as_slice() else {
+        exit::failed("--name goes with the hardware address of one machine", json);
+        return Exit::Usage;
+    };
+    let Ok(mac) = text.parse::<Mac>() else {
+        exit::failed(
+            &format!("--name goes with a hardware address, as in 52:54:00:aa:00:01, and {text} is none"),
+            json,
+        );
+        return Exit::Usage;
+    };
+    let list = get::Arguments::of(Listed::Discovered, Format::Json);
+    let found = remote.block_on(async |client| get::rows::<Discovered>(&list, &client).await);
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return remote::failed(&error, json),
+    };
+    let own = mac.to_string();
+    let known = found.into_iter().find(|machine| machine.macs.contains(&own));
+    let machine = known.unwrap_or_else(|| Discovered::seen(mac));
+    let how = How::because(arguments.reason.as_deref(), &arguments.output);
+    how.send(&[machine.edit(Some(name), &arguments.own_labels)], false, remote)
 }
 
 fn several(arguments: &Arguments, remote: &Remote) -> Exit {

@@ -109,6 +109,21 @@ pub(super) struct How {
     output: String,
 }
 
+impl How {
+    /// With this reason, and otherwise as usual.
+    pub(super) fn because(reason: Option<&str>, output: &str) -> How {
+        How {
+            reason: reason.map(str::to_owned),
+            author: None,
+            source: None,
+            dry_run: false,
+            allow_removals: None,
+            allow_reinstalls: None,
+            output: output.to_owned(),
+        }
+    }
+}
+
 impl Create {
     pub(super) fn run(&self, remote: &Remote) -> Exit {
         self.how.send(&[self.resource.0.edit(Verb::Create)], self.adoption.installed, remote)

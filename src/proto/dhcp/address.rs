@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Link;
-use super::boot_file::Booter;
+use super::boot_file::{self, Booter};
 use super::client::Client;
 use super::silence::Reason;
 use super::wire::{LINK_SELECTION, MessageType, Request};
@@ -64,21 +64,23 @@ impl<'a> Asker<'a> {
 
     /// The client as one that boots: from its tenancy's boot, else our agent. `None`: it is in no manifest, and is
     /// not looked at.
-    pub(super) fn booter<'b>(&'b self, state: &'b State) -> Option<Booter<'b>> {
+    pub(super) fn booter<'b>(&'b self, state: &'b State, now: Time) -> Option<Booter<'b>> {
+        let mac = self.request.mac;
         let cpu = self.client.arch.map(|arch| arch.cpu);
-        let agent = state.agent_boot(self.request.mac, || Some(&self.subnet), cpu);
+        let agent = state.agent_boot(mac, || Some(&self.subnet), cpu);
         if self.machine.is_none() && agent.is_none() {
             return None;
         }
         let boot = match agent {
             Some(agent) => agent.boot,
-            None => self.deployment.map(|deployment| &deployment.boot),
+            None => state.tenancy_boot(mac, self.deployment.map(|deployment| &**deployment)),
         };
         Some(Booter {
             client: &self.client,
-            mac: self.request.mac,
+            mac,
             machine: self.machine.map(|machine| &**machine),
             boot: boot.map(|boot| &**boot),
+            experience: boot_file::experience(state, &self.client, mac, false, now),
         })
     }
 

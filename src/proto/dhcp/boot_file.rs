@@ -4,9 +4,8 @@
 //! and the machine's own disk. So whatever asks to boot is always answered, before and after an
 //! installation.
 //!
-//! The loop that this cannot break: firmware that fetches the loader and comes back without ever becoming
-//! iPXE (because Secure Boot refuses it, say). In DHCP alone that looks like a new boot each time; the
-//! timeline shows offers without a script.
+//! Firmware that fetches the loader and comes back without ever asking for its script (because Secure Boot refuses
+//! it, say) is offered another one: see [`crate::state::learned`].
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,9 +14,11 @@ use super::quirk;
 use super::reply::Reply;
 use super::wire::{Request, code};
 use crate::desired::{Boot, Machine};
-use crate::model::Mac;
-use crate::state::loader::{self, Chosen};
-use crate::state::{Server, host};
+use crate::model::{BootWay, Mac, Time};
+use crate::state::event::Offered;
+use crate::state::learned::Experience;
+use crate::state::loader::{self, Chosen, Place};
+use crate::state::{Server, State, host};
 
 /// The answer to a client's question for a boot file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,36 +39,69 @@ pub enum BootFile {
 }
 
 /// The client that asks for a boot file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Booter<'a> {
     pub client: &'a Client,
     pub mac: Mac,
     pub machine: Option<&'a Machine>,
     /// What it boots, if it is to boot anything but its own disk.
     pub boot: Option<&'a Boot>,
+    /// What is known of the boot programs that it was offered.
+    pub experience: Experience,
+}
+
+/// The way by which firmware fetches its program; `None` of what is no firmware, or names no architecture.
+pub fn way(client: &Client, is_ipv6: bool) -> Option<BootWay> {
+    client.arch?;
+    match (client.kind, is_ipv6) {
+        (ClientKind::Pxe, false) => Some(BootWay::Pxe4),
+        (ClientKind::Pxe, true) => Some(BootWay::Pxe6),
+        (ClientKind::Http, false) => Some(BootWay::Http4),
+        (ClientKind::Http, true) => Some(BootWay::Http6),
+        _ => None,
+    }
+}
+
+/// For the event of an answer with this boot program.
+pub(crate) fn offered(client: &Client, is_ipv6: bool, own: Option<&'static str>) -> Option<Offered> {
+    way(client, is_ipv6).zip(own).map(|(way, program)| Offered { way, program })
+}
+
+/// What is known of the boot programs that this client was offered.
+pub fn experience(state: &State, client: &Client, card: Mac, is_ipv6: bool, now: Time) -> Experience {
+    match (client.arch, way(client, is_ipv6)) {
+        (Some(arch), Some(way)) => state.experience(card, arch, way, now),
+        _ => Experience::default(),
+    }
 }
 
 impl BootFile {
-    /// What this client is to fetch from `server`, which it reaches at the address `at`.
-    pub fn of(booter: Booter, server: &Server, at: impl Into<IpAddr>) -> BootFile {
+    /// What this client is to fetch from `server`, which it reaches at the address `at`; with the name of the boot
+    /// program, where that is the daemon's own choice.
+    pub fn of(booter: &Booter, server: &Server, at: impl Into<IpAddr>) -> (BootFile, Option<&'static str>) {
         let at = at.into();
         let (client, mac, url) = (booter.client, booter.mac, server.url_at(at));
-        let missing = BootFile::Missing;
-        let name = |found: Chosen| BootFile::Name(found.place.name().to_owned());
-        match client.kind {
+        let loader = |file: &dyn Fn(&Place) -> BootFile| match booter.loader(server) {
+            Ok(found) => (file(&found.place), found.own),
+            Err(missing) => (BootFile::Missing(missing), None),
+        };
+        let name = |place: &Place| BootFile::Name(place.name().to_owned());
+        let file = match client.kind {
+            ClientKind::Ipxe { capable: false } => {
+                return loader(&|place| BootFile::Url(format!("tftp://{}/{}", host(at), place.name())));
+            }
+            ClientKind::Pxe => return loader(&name),
+            ClientKind::Http => return loader(&|place| BootFile::Url(format!("{url}/{}", place.path()))),
+            ClientKind::UBoot => match loader(&name) {
+                (BootFile::Missing(_), _) => BootFile::ItsOwn,
+                found => return found,
+            },
             ClientKind::System => BootFile::Nothing,
             ClientKind::Ipxe { capable: true } => BootFile::Url(format!("{url}/ipxe/{}.ipxe", mac.dashed())),
-            ClientKind::Ipxe { capable: false } => booter.loader(server).map_or_else(missing, |found| {
-                BootFile::Url(format!("tftp://{}/{}", host(at), found.place.name()))
-            }),
-            ClientKind::Pxe => booter.loader(server).map_or_else(missing, name),
-            ClientKind::Http => booter
-                .loader(server)
-                .map_or_else(missing, |found| BootFile::Url(format!("{url}/{}", found.place.path()))),
-            ClientKind::UBoot => booter.loader(server).map_or(BootFile::ItsOwn, name),
             ClientKind::RaspberryPi => BootFile::ItsOwn,
             ClientKind::Petitboot => BootFile::Config(format!("{url}/pxelinux.cfg/01-{}", mac.dashed())),
-        }
+        };
+        (file, None)
     }
 
     /// For the timeline, to follow "offered 10.0.10.21".
@@ -85,7 +119,7 @@ impl BootFile {
 
 impl Booter<'_> {
     fn loader(&self, server: &Server) -> Result<Chosen, String> {
-        loader::choose(self.client.arch, server, self.machine, self.boot)
+        loader::choose(self.client.arch, server, self.machine, self.boot, &self.experience)
     }
 }
 

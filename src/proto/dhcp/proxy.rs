@@ -52,16 +52,17 @@ fn answer(state: &State, link: &Link, now: Time, request: &Request, kind: Messag
     let deployment = machine.and_then(|machine| state.tenant(&machine.name));
     let boot = match agent {
         Some(agent) => agent.boot,
-        None => deployment.map(|deployment| &deployment.boot),
+        None => state.tenancy_boot(request.mac, deployment.map(|one| &**one)),
     };
     let booter = Booter {
         client: &client,
         mac: request.mac,
         machine: machine.map(|machine| &**machine),
         boot: boot.map(|boot| &**boot),
+        experience: boot_file::experience(state, &client, request.mac, false, now),
     };
     let server = link.server;
-    let file = BootFile::of(booter, state.server(), server);
+    let (file, own) = BootFile::of(&booter, state.server(), server);
     if let BootFile::Missing(what) = file {
         return silence(state, link, request, Reason::NothingToBoot(what));
     }
@@ -85,6 +86,7 @@ fn answer(state: &State, link: &Link, now: Time, request: &Request, kind: Messag
         deployment: deployment.map(|deployment| deployment.name.clone()),
         arch: client.arch,
         ipxe: Some(client.is_ipxe()),
+        offered: boot_file::offered(&client, false, own),
         text: match deployment {
             Some(one) => format!("as proxy (deployment {}, {}){}", one.name, one.origin, file.text()).into(),
             None => format!("as proxy{}", file.text()).into(),

@@ -13,6 +13,7 @@ use super::wire::{MessageType, Request, code};
 use super::{CLIENT_PORT, Decision, Destination, Link, Reason};
 use crate::desired::dhcp_options::{Route, pack};
 use crate::model::{Cidr, Span, Time, Unknown};
+use crate::state::event::Offered;
 use crate::state::lease::OFFER_HOLD;
 use crate::state::{Event, LeaseAction, LeaseRequest, LeaseState, Stage, State, Supply};
 
@@ -212,7 +213,7 @@ impl Case<'_> {
         let address = informed(self.link, self.request).ok_or(Reason::NotReachable)?;
         let mut reply = self.reply(&asker, MessageType::Ack);
         reply.client_address(self.request.header.ciaddr());
-        let file = self.boot(&asker, &mut reply);
+        let (file, offered) = self.boot(&asker, &mut reply);
         let relay = self.request.header.giaddr();
         let to = if !relay.is_unspecified() {
             Destination::Relay(relay)
@@ -223,6 +224,7 @@ impl Case<'_> {
         };
         let event =
             self.event(&asker, Stage::Ack, Some(address), format!("informed {address}{}", file.text()));
+        let event = Event { offered, ..event };
         Ok(Decision::Reply { bytes: reply.encode()?, to, events: vec![event] })
     }
 
@@ -264,7 +266,7 @@ impl Case<'_> {
                 (Stage::Ack, "gave")
             }
         };
-        let file = self.boot(asker, &mut reply);
+        let (file, offered) = self.boot(asker, &mut reply);
         let text = format!("({}){}", self.source(asker, address), file.text());
         let relay = self.request.header.giaddr();
         let to = if !relay.is_unspecified() {
@@ -276,7 +278,7 @@ impl Case<'_> {
         } else {
             Destination::Raw { mac: self.request.mac, address }
         };
-        let event = self.event(asker, stage, Some(address), text);
+        let event = Event { offered, ..self.event(asker, stage, Some(address), text) };
         Ok(Draft { bytes: reply.encode()?, to, event, verb })
     }
 
@@ -340,11 +342,16 @@ impl Case<'_> {
     }
 
     /// Adds the boot file, if it is a machine of the manifests that asks to boot, or one that our agent is to look at.
-    fn boot(&self, asker: &Asker, reply: &mut Reply) -> BootFile {
+    fn boot(&self, asker: &Asker, reply: &mut Reply) -> (BootFile, Option<Offered>) {
         let server = self.own_address(asker);
-        let booter = if asker.client.boots() { asker.booter(self.state) } else { None };
+        let booter = if asker.client.boots() { asker.booter(self.state, self.now) } else { None };
+        let mut own = None;
         let file = match booter {
-            Some(booter) => BootFile::of(booter, self.state.server(), server),
+            Some(booter) => {
+                let (file, program) = BootFile::of(&booter, self.state.server(), server);
+                own = program;
+                file
+            }
             None if !asker.client.boots() => BootFile::Nothing,
             None if asker.subnet.unknown == Unknown::Ignore => {
                 BootFile::Missing("it is in no manifest".into())
@@ -352,7 +359,7 @@ impl Case<'_> {
             None => BootFile::Missing(self.state.undiscovered(self.request.mac)),
         };
         boot_file::write(reply, &file, Manner::Whole, &asker.client, self.request, server);
-        file
+        (file, boot_file::offered(&asker.client, false, own))
     }
 
     /// The manifest line that an address comes from, for people.
@@ -383,6 +390,7 @@ impl Case<'_> {
             deployment: asker.deployment.map(|deployment| deployment.name.clone()),
             arch: asker.client.arch,
             ipxe: asker.client.boots().then_some(asker.client.is_ipxe()),
+            offered: None,
             text: text.into(),
         }
     }

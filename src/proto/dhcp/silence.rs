@@ -116,16 +116,8 @@ impl Reason {
 impl Silence {
     /// For the timeline.
     pub fn event(&self, at: Time) -> Event {
-        Event {
-            at,
-            stage: Stage::Silence,
-            mac: self.mac,
-            address: None,
-            deployment: self.deployment.clone(),
-            arch: None,
-            ipxe: None,
-            text: self.reason.to_string().into(),
-        }
+        let (mac, deployment) = (self.mac, self.deployment.clone());
+        Event { mac, deployment, ..Event::new(at, Stage::Silence, self.reason.to_string()) }
     }
 }
 

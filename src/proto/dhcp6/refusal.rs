@@ -95,7 +95,7 @@ impl Case<'_> {
         }
         let mut options = self.ids();
         self.refuse_all("another network", &mut options)?;
-        let file = self.describe(&mut options);
+        let (file, offered) = self.describe(&mut options);
         let named: Vec<Ipv6Addr> = self.associations()?.into_iter().flat_map(|one| one.addresses).collect();
         let event = match named.first() {
             Some(address) => {
@@ -103,7 +103,7 @@ impl Case<'_> {
             }
             None => self.event(Stage::Ack, None, format!("informed by DHCPv6: it asks for no address{file}")),
         };
-        self.reply(kind, &options, event)
+        self.reply(kind, &options, Event { offered, ..event })
     }
 
     /// The answer when no address is left (sections 18.3.2 and 18.3.9).

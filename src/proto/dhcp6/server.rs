@@ -11,8 +11,9 @@ use super::wire::{Association, MessageType, Options, Request, code, encode};
 use super::{CLIENT_PORT, Decision, Link, Reason, SERVER_PORT, client};
 use crate::desired::{Deployment, Ipv6, Machine, Subnet};
 use crate::model::{Mac, Mode, Span, Time};
-use crate::proto::dhcp::boot_file::{BootFile, Booter};
+use crate::proto::dhcp::boot_file::{self, BootFile, Booter};
 use crate::proto::dhcp::client::{Client, ClientKind};
+use crate::state::event::Offered;
 use crate::state::{Event, Lease6Action, Lease6Request, LeaseState, Stage, State};
 
 pub(super) const ADVERTISE: u8 = 2;
@@ -249,8 +250,9 @@ impl Case<'_> {
             return Err(self.unknown());
         }
         let mut options = self.ids();
-        let file = self.describe(&mut options);
-        self.reply(REPLY, &options, self.event(Stage::Ack, None, format!("informed by DHCPv6{file}")))
+        let (file, offered) = self.describe(&mut options);
+        let event = self.event(Stage::Ack, None, format!("informed by DHCPv6{file}"));
+        self.reply(REPLY, &options, Event { offered, ..event })
     }
 
     /// The machine's address as the manifests say, or why it gets none.
@@ -327,10 +329,10 @@ impl Case<'_> {
             options.put(code::IA_NA, &association(one.id, whole, &inner));
         }
         self.refuse_others(&mut options);
-        let file = self.describe(&mut options);
+        let (file, offered) = self.describe(&mut options);
         let (stage, verb) = if kind == ADVERTISE { (Stage::Offer, "offered") } else { (Stage::Ack, "gave") };
         let text = format!("{verb} {address} ({}){file}", self.source());
-        self.reply(kind, &options, self.event(stage, Some(address), text))
+        self.reply(kind, &options, Event { offered, ..self.event(stage, Some(address), text) })
     }
 
     /// The IA_NA that the machine's address goes into: the first that does not come from another
@@ -344,7 +346,7 @@ impl Case<'_> {
     }
 
     /// Network parameters and the boot file; returns the latter for the timeline.
-    pub(super) fn describe(&self, options: &mut Options) -> String {
+    pub(super) fn describe(&self, options: &mut Options) -> (String, Option<Offered>) {
         let Ipv6 { dns, .. } = &self.ipv6;
         if !dns.is_empty() && self.request.wants(code::DNS) {
             let servers: Vec<u8> = dns.iter().flat_map(|server| server.octets()).collect();
@@ -357,11 +359,16 @@ impl Case<'_> {
         let cpu = self.client.arch.map(|arch| arch.cpu);
         let boot = match self.state.agent_boot(self.mac, || Some(&self.subnet), cpu) {
             Some(agent) => agent.boot,
-            None => self.deployment.map(|deployment| &deployment.boot),
+            None => self.state.tenancy_boot(self.mac, self.deployment),
         };
-        let boot = boot.map(|boot| &**boot);
-        let booter = Booter { client: &self.client, mac: self.mac, machine: self.machine, boot };
-        let file = BootFile::of(booter, self.state.server(), self.link.server);
+        let booter = Booter {
+            client: &self.client,
+            mac: self.mac,
+            machine: self.machine,
+            boot: boot.map(|boot| &**boot),
+            experience: boot_file::experience(self.state, &self.client, self.mac, true, self.now),
+        };
+        let (file, own) = BootFile::of(&booter, self.state.server(), self.link.server);
         let file = match file {
             BootFile::Name(name) => BootFile::Url(format!("tftp://[{}]/{name}", self.link.server)),
             other => other,
@@ -372,7 +379,7 @@ impl Case<'_> {
                 options.put(code::VENDOR_CLASS, HTTP_CLASS);
             }
         }
-        file.text()
+        (file.text(), boot_file::offered(&self.client, true, own))
     }
 
     /// The manifest line that an address comes from, for people.
@@ -397,6 +404,7 @@ impl Case<'_> {
             deployment: self.deployment.map(|deployment| deployment.name.clone()),
             arch: self.client.arch,
             ipxe: self.client.boots().then_some(self.client.is_ipxe()),
+            offered: None,
             text: text.into(),
         }
     }

@@ -51,7 +51,7 @@ pub(super) fn subnet_of<'a>(state: &'a State, asker: &Asker) -> Option<&'a Subne
     state.subnet_at(asker.address).map(|subnet| &**subnet)
 }
 
-fn render(
+pub(super) fn render(
     state: &State,
     asker: &Asker,
     form: Form,

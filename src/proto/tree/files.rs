@@ -6,7 +6,12 @@ use crate::media::Entry;
 use crate::model::Mac;
 use crate::state::{InstallStage, Permit, PermitStep, Stage, State};
 
-pub(super) fn loader(state: &State, name: &str) -> Answer {
+/// Where another server gives the addresses, the neighbour table shows which machine fetches it.
+pub(super) fn loader(state: &State, asker: &Asker, mac: Option<Mac>, name: &str) -> Answer {
+    let is_nobody = mac.is_none() && !state.server().gives_addresses;
+    if is_nobody && asker.link == Link::Unread && state.server().loaders.contains_key(name) {
+        return Answer::Identify;
+    }
     match state.server().loaders.get(name) {
         Some(entry) => Answer::Serve(artifact(entry, name, Stage::Loader)),
         None => missing(format!("no boot program {name} was found on this host")),

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Answer, Artifact, Asker, Facts, Form, Link, Method, Refusal, RefusalReason, Standing, Transport, agent,
+    once,
 };
 use crate::desired::boot::{Boot, File};
 use crate::desired::{Deployment, Machine};
@@ -34,6 +35,9 @@ pub(super) fn open(state: &State, asker: &Asker, method: Method, form: Form, mac
             )),
         };
     };
+    if let Some(due) = state.due_boot(mac) {
+        return once::open(state, asker, method, form, mac, due);
+    }
     if let Some(answer) = agent::open(state, asker, form, mac) {
         return answer;
     }

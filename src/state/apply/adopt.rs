@@ -18,7 +18,7 @@ use super::super::{
     longest, rename, trust,
 };
 use super::assign::{assigned, turned};
-use super::{Applied, host, observe};
+use super::{Applied, boot_once, host, loader, observe};
 use crate::desired::{Boot, Desired, Machine, differences};
 use crate::model::{Name, Power, Time};
 
@@ -115,6 +115,8 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
     settle_source(state, kept.as_deref(), out);
     tell_doubts(state, &former, now, out);
     out.cards(&former.lasting.learned, state);
+    loader::forget_gone(state, out);
+    boot_once::follow(state, &former, out);
     lists(&former, state, out);
     thresholds(&former, state, now, out);
     if let Some(kept) = kept {
@@ -283,6 +285,10 @@ impl State {
         self.lasting.trust = former.lasting.trust.clone();
         self.observed.seen = former.observed.seen.clone();
         self.observed.progress = former.observed.progress.clone();
+        self.observed.trials = former.observed.trials.clone();
+        self.lasting.boots = former.lasting.boots.clone();
+        self.lasting.once = former.lasting.once.clone();
+        rename::by_new_names(&mut self.lasting.once, renamed);
         self.observed.loops = former.observed.loops.clone();
         self.observed.loops.follow(&former.desired, &desired);
         self.lasting.leases = former.lasting.leases.clone();

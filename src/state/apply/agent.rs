@@ -9,7 +9,7 @@ use super::super::life::{AgentReport, Disk, Life, Order, Said, SeenDisk};
 use super::super::lifecycle::{Condition, DiskState, Known, Work, condition, disk, known, work};
 use super::super::{Event, Stage};
 use super::cycle::Cycle;
-use super::observe;
+use super::{loader, observe};
 use crate::model::facts::Facts;
 use crate::model::{Mac, Name, Span};
 
@@ -121,7 +121,7 @@ fn hello(
     let disks_now = disks.iter().map(|one| merged(&former, one, tenancy_uses)).collect();
     let cards: Arc<[Mac]> = cards.clone();
     let reported = Some(cycle.now);
-    cycle.state.observed.tries.remove(&report.card);
+    loader::end_tries(cycle.state, report.card, cycle.out);
     cycle.put_life(machine, Life { known, subnet, cards, disks: disks_now, reported, ..former });
     if let Some(facts) = facts {
         learn(cycle, machine, report.card, from, facts);
@@ -159,6 +159,10 @@ fn learn(cycle: &mut Cycle<'_>, machine: &Name, card: Mac, from: Known, facts: &
         None => Some(format!("our agent reports machine {machine}: {}", facts.summary())),
     };
     cycle.put_facts(machine, facts.clone());
+    if former.is_some_and(|former| !former.boots_alike(facts)) {
+        let cards = cycle.life(machine).cards;
+        loader::forget_all(cycle.state, &cards, cycle.out);
+    }
     if let Some(text) = text {
         let event = Event::new(cycle.now, Stage::Daemon, text);
         observe::observe(cycle.state, Event { mac: Some(card), ..event }, cycle.out);

@@ -4,7 +4,7 @@ use super::super::agent_boot::STRANGERS_MAX;
 use super::super::command::Outcome;
 use super::super::effect::Level;
 use super::super::{Contest, Event, Seen, Stage, State};
-use super::Applied;
+use super::{Applied, boot_once, loader};
 use crate::model::{Mac, Name, Span, Time};
 
 /// Cards that are remembered at most: a machine that changes its address all the time must not
@@ -43,8 +43,17 @@ fn take(state: &mut State, event: Event, out: &mut Applied) {
     let known = |mac| state.desired.macs.get(&mac).or_else(|| state.lasting.learned.get(&mac));
     let machine = event.mac.and_then(known);
     let stuck = state.observed.loops.see(&event, machine);
+    let is_stranger = event.stage == Stage::Script && event.deployment.is_none();
+    if let Some(card) = event.mac.filter(|card| is_stranger && state.machine_of_card(*card).is_none()) {
+        loader::count_try(state, card, event.at, out);
+    }
+    if let Some(machine) = state.ends_boot_once(&event).cloned() {
+        boot_once::put(state, &machine, None, out);
+    }
+    let lesson = loader::see(state, &event, out);
     out.events.push(event);
     out.events.extend(stuck);
+    out.events.extend(lesson);
 }
 
 impl State {
@@ -61,9 +70,6 @@ impl State {
             self.forget_strangers();
         }
         self.observed.seen.insert(mac, seen);
-        if event.stage == Stage::Script && event.deployment.is_none() && self.machine_of_card(mac).is_none() {
-            self.count_try(mac, event.at);
-        }
         self.learn(mac, event)
     }
 

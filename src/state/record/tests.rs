@@ -9,11 +9,12 @@ use proptest::sample::select;
 use super::*;
 use crate::model::facts::Facts;
 use crate::model::{
-    By, Caller, FilePath, Identity, OnReturn, Origin, PowerAction, PowerStep, Role, Selection, Span, Time,
-    Token, WipeLevel,
+    BootWay, By, Caller, ClientArch, Cpu, FilePath, Firmware, Identity, OnReturn, Origin, PowerAction,
+    PowerStep, Role, Selection, Span, Time, Token, WipeLevel,
 };
 use crate::state::certificate::WipeCertificate;
 use crate::state::claim::Granted;
+use crate::state::learned::Learned;
 use crate::state::lease::LeaseState;
 use crate::state::life::{Disk, Hold, Order};
 use crate::state::lifecycle::{Condition, DiskState, Known, Work};
@@ -328,6 +329,19 @@ fn certificate() -> impl Strategy<Value = Record> {
     })
 }
 
+fn card_boots() -> impl Strategy<Value = CardBoots> {
+    let one = (select(Cpu::ALL.to_vec()), select(Firmware::ALL.to_vec()), select(BootWay::ALL.to_vec()));
+    let programs = vec!["snponly.efi", "shimx64.efi", "BOOTX64.efi", "ipxe-shimx64.efi"];
+    let one = (one, select(programs), any::<u64>()).prop_map(|((cpu, firmware, way), program, since)| {
+        Learned { arch: ClientArch { cpu, firmware }, way, program, since: Time(since) }
+    });
+    (any::<u8>(), any::<u64>(), vec(one, 0..4)).prop_map(|(tries, tried, loaders)| CardBoots {
+        tries,
+        tried: Time(tried),
+        loaders,
+    })
+}
+
 /// Any record of a kind.
 fn record(kind: RecordKind) -> BoxedStrategy<Record> {
     match kind {
@@ -372,6 +386,18 @@ fn record(kind: RecordKind) -> BoxedStrategy<Record> {
                     Arc::new(Facts { vendor: Some(vendor.to_string()), memory, ..Facts::default() })
                 });
                 Record::Facts(machine, facts)
+            })
+            .boxed(),
+        RecordKind::CardBoots => (mac(), of(card_boots()))
+            .prop_map(|(card, boots)| Record::CardBoots(card, boots.map(Arc::new)))
+            .boxed(),
+        RecordKind::BootOnce => (name(), of((name(), any::<(u64, u64, Option<u64>)>())))
+            .prop_map(|(machine, once)| {
+                let once = once.map(|(boot, (since, until, begun))| {
+                    let (since, until, begun) = (Time(since), Time(until), begun.map(Time));
+                    Arc::new(BootOnce { boot, by: Caller::DAEMON, since, until, begun })
+                });
+                Record::BootOnce(machine, once)
             })
             .boxed(),
         RecordKind::Tenancy => (name(), of((name(), any::<(u64, u64, u64, bool)>())))
@@ -419,7 +445,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(code: u8, key in vec(any::<u8>(), 0..20), value in vec(any::<u8>(), 0..200)) {
-        if let Some(kind) = RecordKind::of_code(code % 20) {
+        if let Some(kind) = RecordKind::of_code(code % 26) {
             let _ = (kind.key_text(&key), kind.read(&key, None), kind.read(&key, Some(&value)));
         }
     }
@@ -515,6 +541,8 @@ fn codes_of_kinds_stay() {
         (19, "facts"),
         (20, "prototype"),
         (21, "certificate"),
+        (22, "boots"),
+        (23, "boot-once"),
     ];
     assert_eq!(codes, known);
 }
