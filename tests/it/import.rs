@@ -67,3 +67,24 @@ fn what_can_not_be_read_is_said() {
     assert_eq!(voldemort(folder.path(), &["import", "isc", "none.conf"]).status.code(), Some(1));
     assert_eq!(voldemort(folder.path(), &["import", "bind", "x"]).status.code(), Some(64));
 }
+
+/// The commands of "Bringing an existing fleet in", as they stand there.
+#[test]
+fn the_page_about_fleets_is_true() {
+    let page = include_str!("../../docs/discovery.md");
+    let section = page.split("## Bringing an existing fleet in").nth(1).unwrap();
+    let script = section.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let source =
+        "dhcp-range=10.0.10.100,10.0.10.199,255.255.255.0,1h\ndhcp-host=52:54:00:aa:00:01,10.0.10.21,web-1\n";
+    std::fs::write(folder.path().join("dnsmasq.conf"), source).unwrap();
+    std::fs::write(folder.path().join("vmlinuz"), "a kernel").unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_voldemort")).parent().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-e", "-c", script]).current_dir(folder.path()).env("PATH", path).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let written = std::fs::read_to_string(folder.path().join("inventory/fleet.toml")).unwrap();
+    assert!(written.contains("[deployment.web-1]"), "{written}");
+}

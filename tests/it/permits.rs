@@ -9,9 +9,11 @@ use voldemort::desired::{Desired, Media, Options};
 use voldemort::inventory::{Depth, load};
 use voldemort::manifest::Environment;
 use voldemort::media::Shelf;
-use voldemort::model::{Name, Time};
+use voldemort::model::facts::Facts;
+use voldemort::model::{Mac, Name, Time};
 use voldemort::plan::{Action, Change, Consent, Hold, Impact, diff, hold};
 use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
+use voldemort::state::life::{AgentReport, Said};
 use voldemort::state::{
     Adoption, Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, State, Verb, command,
 };
@@ -507,6 +509,28 @@ fn what_machines_did_since_a_revision_was_judged_is_kept_or_judged_again() {
     assert_eq!(state.desired().deployments["db"].redeploy, 2);
     // It was judged over what was desired before.
     assert_eq!(state.act(concerns_db, Time(4)), command::Outcome::Moved);
+}
+
+/// A deployment that chooses by hardware gets its machine when our agent reports, not with the next revision alone.
+#[test]
+fn what_chooses_by_facts_is_placed_when_they_come() {
+    let wish = chosen("a", "small", 0).replace("size = \"small\"", "memory = \">= 2 GiB\"");
+    let text = machine("m1", 1) + &machine("m2", 2) + &wish;
+    let site = Site { state: State::new(Server::stand_in("10.0.0.1".parse().unwrap())) };
+    let adoption = Adoption::new(&site.state, desired(&text), site.state.secrets().clone());
+    let mut state = site.state.clone();
+    assert_eq!(state.act(Verb::Adopt(Box::new(adoption)), Time(3)), command::Outcome::Done);
+    let mut report = |card: u8, memory: u64| {
+        let card: Mac = format!("52:54:00:00:00:{card:02x}").parse().unwrap();
+        let facts = Some(Arc::new(Facts { memory, ..Facts::default() }));
+        let said = Said::Hello { cards: [card].into(), disks: [].into(), facts };
+        let report = AgentReport { card, subnet: None, epoch: 0, said };
+        assert_eq!(state.act(Verb::Agent(report), Time(4)), command::Outcome::Done);
+        state.assignments().get("a").map(ToString::to_string)
+    };
+    assert_eq!(report(1, 1 << 30), None);
+    assert_eq!(report(2, 4 << 30).as_deref(), Some("m2"));
+    assert_eq!(report(1, 8 << 30).as_deref(), Some("m2"));
 }
 
 /// Machines from `from` to `to`, each with a deployment that asks for this number.
