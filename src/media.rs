@@ -2,6 +2,7 @@
 //! there and where its bytes lie. Images are never mounted, extracted or read into memory.
 
 pub mod directory;
+pub mod distribution;
 pub mod guess;
 pub mod identity;
 pub mod image;

@@ -9,6 +9,7 @@ use clap::Subcommand;
 
 use super::{Exit, exit};
 use crate::desired::boot::OWN_PREFIXES;
+use crate::media::distribution::{self, Source, System};
 use crate::media::guess::Kernel;
 use crate::media::image::{self, BootImage, Platform};
 use crate::media::index::Listed;
@@ -113,12 +114,56 @@ fn inspect(file: &Path) -> Result<String, MediaError> {
         true => (Vec::new(), None),
         false => (image::boot_images(file)?, Some(Verifier::default().digest(file)?)),
     };
-    let mut text = facts(&index, &boot_images);
+    let system = distribution::of(&index);
+    let mut text = facts(&index, &boot_images) + &describe(&index, system.as_ref());
     let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let file_name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    text += &table(&index, &resource_name(&stem), &file_name, sha256.as_deref());
+    text += &table(&index, &resource_name(&stem), &file_name, sha256.as_deref(), system.as_ref());
     Ok(text)
 }
+
+/// The system on the image and the loaders for removable media.
+fn describe(index: &Index, system: Option<&System>) -> String {
+    let mut text = String::new();
+    if let Some(system) = system {
+        let words = [Some(system.name), system.release.as_deref(), system.arch.as_deref()];
+        let words: Vec<&str> = words.into_iter().flatten().collect();
+        let place = match system.read_in {
+            Source::VolumeName => "its volume name",
+            Source::File(path) => path,
+        };
+        let _ = writeln!(text, "# system: {} (by {place})", name(&words.join(" ")));
+        if let Some(memory) = system.memory {
+            let _ = writeln!(text, "# memory: at least {memory} MiB to install");
+        }
+        if let Some(other) = system.other {
+            let _ = writeln!(text, "# it starts {other}: a [boot] of a kernel and an initrd can't start it");
+        }
+    }
+    let loaders: Vec<String> = LOADERS
+        .iter()
+        .filter(|(path, _)| index.lookup(path).is_some())
+        .map(|(path, what)| format!("{path} ({what})"))
+        .collect();
+    if !loaders.is_empty() {
+        let _ = writeln!(text, "# loaders: {}", loaders.join(", "));
+    }
+    text
+}
+
+/// Loaders at the places that firmware and makers of media agree on (UEFI 3.5.1.1; ISOLINUX; GRUB's rescue images).
+const LOADERS: [(&str, &str); 10] = [
+    ("EFI/BOOT/BOOTX64.EFI", "UEFI x86_64"),
+    ("EFI/BOOT/BOOTIA32.EFI", "UEFI i386"),
+    ("EFI/BOOT/BOOTAA64.EFI", "UEFI aarch64"),
+    ("EFI/BOOT/BOOTRISCV64.EFI", "UEFI riscv64"),
+    ("EFI/BOOT/BOOTLOONGARCH64.EFI", "UEFI loongarch64"),
+    ("EFI/BOOT/grubx64.efi", "GRUB x86_64"),
+    ("EFI/BOOT/grubaa64.efi", "GRUB aarch64"),
+    ("isolinux/isolinux.bin", "BIOS, ISOLINUX"),
+    ("boot/grub/i386-pc/eltorito.img", "BIOS, GRUB"),
+    ("images/eltorito.img", "BIOS, GRUB"),
+];
 
 fn facts(index: &Index, boot_images: &[BootImage]) -> String {
     let bytes: u64 = index.files.values().map(crate::media::Entry::len).sum();
@@ -162,7 +207,7 @@ fn resource_name(text: &str) -> String {
 
 /// The table as `check` accepts it. A boot is served below its name, which must be unique. What no manifest
 /// can hold becomes a comment.
-fn table(index: &Index, boot: &str, file: &str, sha256: Option<&str>) -> String {
+fn table(index: &Index, boot: &str, file: &str, sha256: Option<&str>, system: Option<&System>) -> String {
     let digest = sha256.map(|sha256| format!(", sha256 = \"{sha256}\"")).unwrap_or_default();
     let head = format!("[boot.{boot}]\niso     = {{ file = {}{digest} }}\n", quoted(file));
     let plain = |path: &str| !path.chars().any(char::is_control);
@@ -178,9 +223,10 @@ fn table(index: &Index, boot: &str, file: &str, sha256: Option<&str>) -> String 
     };
     let list = |texts: &[&str]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
     let mut text = format!("{head}kernel  = {}\ninitrd  = [{}]\n", quoted(first.kernel), list(&first.initrd));
-    let (cmdline, hint) = medium::of(index, first).map_or((&[][..], ""), |image| (image.cmdline, image.hint));
+    let (cmdline, hint) =
+        medium::of(index, first, system).map_or((&[][..], ""), |image| (image.cmdline, image.hint));
     let _ = writeln!(text, "cmdline = [{}]", list(cmdline));
-    if let Some(cpu) = first.cpu {
+    if let Some(cpu) = first.cpu.or_else(|| system.and_then(System::cpu)) {
         let _ = writeln!(text, "arch    = \"{cpu}\"");
     }
     if !hint.is_empty() {
@@ -232,7 +278,7 @@ mod tests {
             "install.amd/gtk/initrd.gz",
         ]);
         let text = facts(&index, &[])
-            + &table(&index, &resource_name("Debian 12.7.0_amd64"), "d\"12.iso", Some("ab"));
+            + &table(&index, &resource_name("Debian 12.7.0_amd64"), "d\"12.iso", Some("ab"), None);
         let document: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
         let boot = &document["boot"]["debian-12-7-0-amd64"];
         assert_eq!(boot["iso"]["file"].as_str(), Some("d\"12.iso"));
@@ -246,7 +292,7 @@ mod tests {
 
     #[test]
     fn an_image_without_a_kernel_still_gives_a_table() {
-        let text = table(&index(&["README"]), "x", "x.iso", None);
+        let text = table(&index(&["README"]), "x", "x.iso", None, None);
         assert!(text.parse::<toml::Table>().is_ok() && text.contains("name them yourself"), "{text}");
     }
 

@@ -22,8 +22,8 @@ impl Kernel<'_> {
 }
 
 impl Index {
-    /// Every Linux kernel that lies beside an initrd, the likeliest first: shallow before deep,
-    /// text installers before graphical ones.
+    /// Every Linux kernel that lies beside an initrd, the likeliest first: what is meant for the network before
+    /// what the disc's own loader starts, shallow before deep, text installers before graphical ones.
     pub fn kernels(&self) -> Vec<Kernel<'_>> {
         let mut folders: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
         for path in self.files.keys() {
@@ -32,13 +32,16 @@ impl Index {
         }
         let mut found: Vec<Kernel<'_>> =
             folders.iter().flat_map(|(folder, files)| self.pairs(folder, files)).collect();
-        found.sort_by_key(|kernel| (kernel.kernel.matches('/').count(), kernel.kernel.len(), kernel.kernel));
+        found.sort_by_key(|kernel| {
+            let path = kernel.kernel;
+            (!path.to_lowercase().starts_with(FOR_NETWORK), path.matches('/').count(), path.len(), path)
+        });
         found
     }
 
     fn pairs<'a>(&'a self, folder: &str, files: &[(&'a str, &'a str)]) -> Vec<Kernel<'a>> {
         let initrds: Vec<(&str, String)> =
-            files.iter().filter_map(|(path, name)| Some((*path, flavour(name, &INITRDS)?))).collect();
+            files.iter().filter_map(|(path, name)| Some((*path, initrd_flavour(name)?))).collect();
         if initrds.is_empty() {
             return Vec::new();
         }
@@ -86,8 +89,17 @@ impl Index {
     }
 }
 
-const KERNELS: [&str; 4] = ["vmlinuz", "vmlinux", "bzimage", "linux"];
+/// Where Anaconda's media keep a second copy of what `isolinux` has (RHEL 8 and 9, CentOS, Fedora).
+const FOR_NETWORK: &str = "images/pxeboot/";
+const KERNELS: [&str; 6] = ["vmlinuz", "vmlinux", "bzimage", "linux", "image", "kernel"];
 const INITRDS: [&str; 3] = ["initramfs", "initrd", "initrd-netboot"];
+/// Initrds with names of their own: Mageia's installer, SystemRescue.
+const OTHER_INITRDS: [&str; 2] = ["all.rdz", "sysresccd.img"];
+
+fn initrd_flavour(name: &str) -> Option<String> {
+    let own = OTHER_INITRDS.iter().any(|own| own.eq_ignore_ascii_case(name));
+    if own { Some(String::new()) } else { flavour(name, &INITRDS) }
+}
 
 /// What is left of a name without its kind and packing: `hwe-vmlinuz` and `hwe-initrd.gz` are
 /// both of the flavour `hwe`, `vmlinuz-lts` and `initramfs-lts` of `lts`.
@@ -110,6 +122,8 @@ fn flavour(name: &str, kinds: &[&str]) -> Option<String> {
     // Arch Linux: `initramfs-linux` goes with `vmlinuz-linux`; Proxmox: `linux26` with `initrd`.
     let rest = rest.trim_matches(['-', '_', '.']);
     let rest = if rest == "26" { "" } else { rest };
+    // Debian's live media: `initrd.img-6.1.0-25-amd64` goes with `vmlinuz-6.1.0-25-amd64`.
+    let rest = rest.strip_prefix("img-").unwrap_or(rest);
     (!rest.contains("xen") && !rest.contains("memtest")).then(|| rest.to_owned())
 }
 
@@ -188,6 +202,35 @@ mod tests {
             x86,
         );
         expect(&["boot/initrd.img", "boot/linux26"], "boot/linux26", "boot/initrd.img", None);
+        expect(&["boot/Image", "boot/initrd", "boot/grub/grub.cfg"], "boot/Image", "boot/initrd", None);
+        expect(
+            &[
+                "isolinux/vmlinuz",
+                "isolinux/initrd.img",
+                "images/pxeboot/vmlinuz",
+                "images/pxeboot/initrd.img",
+            ],
+            "images/pxeboot/vmlinuz",
+            "images/pxeboot/initrd.img",
+            None,
+        );
+        expect(
+            &["isolinux/x86_64/vmlinuz", "isolinux/x86_64/all.rdz"],
+            "isolinux/x86_64/vmlinuz",
+            "isolinux/x86_64/all.rdz",
+            x86,
+        );
+        expect(
+            &[
+                "live/vmlinuz-6.1.0-25-amd64",
+                "live/initrd.img-6.1.0-25-amd64",
+                "live/vmlinuz-6.9-amd64",
+                "live/initrd.img-6.9-amd64",
+            ],
+            "live/vmlinuz-6.9-amd64",
+            "live/initrd.img-6.9-amd64",
+            None,
+        );
         expect(&["INSTALL/INITRD.GZ", "INSTALL/VMLINUZ"], "INSTALL/VMLINUZ", "INSTALL/INITRD.GZ", None);
     }
 

@@ -2,11 +2,66 @@
 //! files.
 
 use crate::media::Index;
+use crate::media::distribution::System;
 use crate::media::guess::Kernel;
 use crate::render::installer::{self, Image};
 
 /// Systems that read no answer files, by the arguments that their own documents ask for.
-static OTHERS: [Image; 4] = [DEBIAN_LIVE, ARCH, PROXMOX, ALPINE];
+static OTHERS: [Image; 5] = [DEBIAN_LIVE, ARCH, PROXMOX, ALPINE, DRACUT_LIVE];
+
+/// What a system needs whose layout is that of another one, by its name (see `media::distribution`).
+static NAMED: [(&str, Image); 11] = [
+    ("Fedora CoreOS", COREOS),
+    ("Red Hat CoreOS", COREOS),
+    ("Flatcar", FLATCAR),
+    ("Talos", TALOS),
+    ("SystemRescue", SYSTEM_RESCUE),
+    ("Linux Mint", CASPER),
+    ("elementary OS", CASPER),
+    ("Pop!_OS", CASPER),
+    ("PureOS", CASPER),
+    ("Trisquel", CASPER),
+    ("NixOS", NIXOS),
+];
+
+const fn image(cmdline: &'static [&'static str], hint: &'static str) -> Image {
+    Image { recognises: |_, _| true, cmdline, wants_disc: |_| false, hint }
+}
+
+const COREOS: Image = image(
+    &[
+        "ip=dhcp",
+        "rd.neednet=1",
+        "ignition.firstboot",
+        "ignition.platform.id=metal",
+        "ignition.config.url={{ answers_url }}",
+        "coreos.live.rootfs_url={{ media_url }}/images/pxeboot/rootfs.img",
+    ],
+    "this runs from memory; to install, add coreos.inst.install_dev= and coreos.inst.ignition_url=",
+);
+
+const FLATCAR: Image = image(&["flatcar.first_boot=1", "ignition.config.url={{ answers_url }}"], "");
+
+const TALOS: Image =
+    image(&["talos.platform=metal", "slab_nomerge", "pti=on", "talos.config={{ answers_url }}"], "");
+
+const SYSTEM_RESCUE: Image =
+    image(&["ip=dhcp", "archisobasedir=sysresccd", "archiso_http_srv={{ media_url }}/", "checksum"], "");
+
+const CASPER: Image = image(
+    &["ip=dhcp", "boot=casper", "cloud-config-url=/dev/null", "---"],
+    "this is a live system that reads no answers: casper also needs url=URL-OF-THE-WHOLE-ISO and memory for it",
+);
+
+const NIXOS: Image =
+    image(&[], "add init=/nix/store/…-nixos-system-…/init as the disc's own boot/grub/grub.cfg has it");
+
+const DRACUT_LIVE: Image = Image {
+    recognises: |_, has| has("LiveOS/squashfs.img") && !has("images/install.img"),
+    cmdline: &["ip=dhcp", "rd.live.image", "root=live:{{ media_url }}/LiveOS/squashfs.img"],
+    wants_disc: |_| false,
+    hint: "this is a live system in memory; it needs as much as LiveOS/squashfs.img and 1 GB more",
+};
 
 const DEBIAN_LIVE: Image = Image {
     recognises: |folder, _| folder.starts_with("live"),
@@ -45,7 +100,11 @@ const ALPINE: Image = Image {
 
 /// The system that a kernel of an image belongs to. Systems without answer files are tried first: they have
 /// names that no other has, while some installers are recognised by less.
-pub(super) fn of(index: &Index, kernel: &Kernel<'_>) -> Option<&'static Image> {
+pub(super) fn of(index: &Index, kernel: &Kernel<'_>, system: Option<&System>) -> Option<&'static Image> {
+    let named = NAMED.iter().find(|(name, _)| system.is_some_and(|system| system.name == *name));
+    if let Some((_, image)) = named {
+        return Some(image);
+    }
     let folder = kernel.folder().to_lowercase();
     let has = |path: &str| index.lookup(path).is_some();
     let installers = installer::all().filter_map(|installer| installer.image.as_ref());
@@ -65,7 +124,7 @@ mod tests {
         let files = paths.iter().map(|path| ((*path).into(), entry.clone())).collect();
         let index = Index { files, ..Index::default() };
         let kernels = index.kernels();
-        of(&index, &kernels[0]).map(|image| image.cmdline[0])
+        of(&index, &kernels[0], None).map(|image| image.cmdline[0])
     }
 
     #[test]
