@@ -14,6 +14,7 @@ pub mod init;
 pub mod iso;
 pub mod live;
 pub mod man;
+pub mod media;
 pub mod plan;
 pub mod remote;
 pub mod render;
@@ -73,6 +74,8 @@ pub enum Command {
     Why(why::Arguments),
     /// Shows the content of ISO images
     Iso(iso::Args),
+    /// Brings images to where they are served from
+    Media(media::Args),
     /// Encrypts texts that only the daemon may read
     Secret(secret::Args),
     /// Writes the JSON Schema of manifests, for editors
@@ -105,6 +108,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Start(arguments) => start::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Iso(arguments) => iso::run(&arguments),
+        Command::Media(arguments) => media::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),

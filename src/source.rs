@@ -1,7 +1,9 @@
 //! Where manifests come from: a directory or a git repository, as a stream of snapshots.
 
 pub mod directory;
+pub mod download;
 pub mod git;
+pub mod gpg;
 pub mod replace;
 pub mod snapshot;
 pub(crate) mod tls;

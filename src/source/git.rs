@@ -1,7 +1,7 @@
 //! An inventory in a git repository: fetched by a child process into a bare mirror, read from
 //! there without a work tree.
 
-mod address;
+pub(super) mod address;
 mod child;
 mod commit;
 mod committed;

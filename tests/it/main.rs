@@ -33,6 +33,7 @@ mod kit;
 mod layers;
 mod lossy;
 mod man;
+mod media_add;
 mod metadata;
 mod monitoring;
 mod outside;

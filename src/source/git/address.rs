@@ -4,7 +4,7 @@ use hyper::Uri;
 
 /// A repository's address, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+pub(in crate::source) enum Address {
     /// A path or `file://` URL of this host.
     Local(String),
     /// `git://`: the host.
@@ -15,7 +15,7 @@ pub(super) enum Address {
 
 /// `https://user:password@host:port/path` or http.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Web {
+pub(in crate::source) struct Web {
     pub secure: bool,
     /// Without the brackets of an IPv6 address.
     pub host: String,
@@ -28,7 +28,7 @@ pub(super) struct Web {
 
 /// `ssh://user@host:port/path` or `user@host:path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ssh {
+pub(in crate::source) struct Ssh {
     pub user: Option<String>,
     pub host: String,
     pub port: Option<u16>,
@@ -37,7 +37,7 @@ pub(super) struct Ssh {
 
 impl Address {
     /// Errors are sentences about the address.
-    pub(super) fn parse(url: &str) -> Result<Address, String> {
+    pub(in crate::source) fn parse(url: &str) -> Result<Address, String> {
         let Some((scheme, _)) = url.split_once("://") else {
             return if is_scp_like(url) { scp(url) } else { Ok(Address::Local(url.to_owned())) };
         };
@@ -71,7 +71,7 @@ impl Address {
     }
 
     /// Whether everybody on the way could read and change what is fetched.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::source) fn is_open(&self) -> bool {
         match self {
             Address::Daemon(host) => !is_loopback(host),
             Address::Web(web) => web.is_open(),
@@ -81,17 +81,17 @@ impl Address {
 }
 
 impl Web {
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::source) fn is_open(&self) -> bool {
         !self.secure && !is_loopback(&self.host)
     }
 
     /// Scheme, host and port: the server that gets the credentials.
-    pub(super) fn origin(&self) -> (bool, &str, u16) {
+    pub(in crate::source) fn origin(&self) -> (bool, &str, u16) {
         (self.secure, &self.host, self.port)
     }
 
     /// `host:port` as in a Host header; the port only if it is not the scheme's own.
-    pub(super) fn authority(&self) -> String {
+    pub(in crate::source) fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         match (self.secure, self.port) {
             (true, 443) | (false, 80) => host,
@@ -117,7 +117,7 @@ impl Ssh {
 }
 
 /// `user@host:path`, as git reads it: a colon before the first slash.
-pub(super) fn is_scp_like(url: &str) -> bool {
+pub(in crate::source) fn is_scp_like(url: &str) -> bool {
     url.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/'))
         && !url.contains("://")
 }

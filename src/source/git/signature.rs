@@ -1,13 +1,13 @@
 //! Whether commits and tags are signed by allowed keys. The mathematics is that of the tools that
 //! made the signatures: `ssh-keygen -Y verify` and `gpgv`.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use git2::{ErrorCode, ObjectType, Oid, Repository, Sort};
 
 use crate::model::{Signed, Verify};
+use crate::source::gpg::{self, complaint};
 
 /// The newest commit that was found to be signed, with everything before it.
 const VERIFIED: &str = "refs/verified";
@@ -130,34 +130,13 @@ impl Judge<'_> {
         }
     }
 
-    /// gpgv exits successfully for keys that have expired or were revoked: its status output decides.
     fn by_gpg(&self, what: &str, signature: &[u8], content: &[u8], keyring: &Path) -> Result<(), Doubt> {
         readable("keyring", keyring)?;
         let file = self.note("signature", signature)?;
-        let mut command = Command::new("gpgv");
-        // Without a slash gpgv looks in the home of GnuPG.
-        let keyring = std::path::absolute(keyring).map_err(|error| Doubt::Failed(error.to_string()))?;
-        command.args(["--status-fd", "1", "--homedir", "/nonexistent", "--keyring"]).arg(&keyring);
-        command.arg("--").arg(&file).arg("-");
-        let checked = run(command, content)?;
-        let report = String::from_utf8_lossy(&checked.stdout);
-        let words: Vec<&str> =
-            report.lines().filter_map(|line| line.strip_prefix("[GNUPG:] ")?.split(' ').next()).collect();
-        let has = |word: &str| words.contains(&word);
-        let why = if has("EXPKEYSIG") || has("KEYEXPIRED") {
-            "is signed by a key that has expired".to_owned()
-        } else if has("REVKEYSIG") {
-            "is signed by a key that was revoked".to_owned()
-        } else if has("EXPSIG") {
-            "has a signature that has expired".to_owned()
-        } else if has("NO_PUBKEY") {
-            format!("is not signed by a key in {}", keyring.display())
-        } else if checked.status.success() && has("GOODSIG") && has("VALIDSIG") {
-            return Ok(());
-        } else {
-            format!("has a wrong signature ({})", complaint(&checked))
-        };
-        Err(Doubt::Untrusted(format!("{what} {why}")))
+        match gpg::fault(keyring, &[&file, Path::new("-")], content).map_err(Doubt::Failed)? {
+            None => Ok(()),
+            Some(why) => Err(Doubt::Untrusted(format!("{what} {why}"))),
+        }
     }
 
     /// A file for the tools, which want one; the mirror is this child's alone.
@@ -190,24 +169,8 @@ fn last_line_with(text: &[u8], mark: &[u8]) -> Option<usize> {
     starts.filter(|at| *at == 0 || text[at - 1] == b'\n').find(|at| text[*at..].starts_with(mark))
 }
 
-fn run(mut command: Command, input: &[u8]) -> Result<Output, Doubt> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let fail = |error: std::io::Error| Doubt::Failed(format!("{program} can't be used: {error}"));
-    command.env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(fail)?;
-    let mut stdin = child.stdin.take().expect("it was asked for");
-    // Tools that have seen enough close their end: what they then say counts.
-    std::thread::scope(|scope| {
-        scope.spawn(move || drop(stdin.write_all(input)));
-        child.wait_with_output()
-    })
-    .map_err(fail)
-}
-
-fn complaint(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join("; ").chars().take(500).collect()
+fn run(command: Command, input: &[u8]) -> Result<Output, Doubt> {
+    gpg::run(command, input).map_err(Doubt::Failed)
 }
 
 #[cfg(test)]
