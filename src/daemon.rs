@@ -14,6 +14,7 @@ pub mod dhcp;
 mod downloads;
 pub mod edit;
 pub mod effect;
+mod fetch;
 pub mod files;
 mod firmware;
 mod hooks;

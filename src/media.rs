@@ -3,6 +3,7 @@
 
 pub mod directory;
 pub mod distribution;
+pub mod fetched;
 pub mod guess;
 pub mod identity;
 pub mod image;
@@ -18,6 +19,7 @@ pub mod seen;
 pub mod shelf;
 pub mod verify;
 
+pub use fetched::{Fetch, is_url};
 pub use index::{Entry, Index};
 pub use initrd::{Parts, Programs};
 pub use library::{Library, MediaError};

@@ -108,7 +108,10 @@ impl Add {
         let download = Download::new(&self.source, file);
         if is_url(&self.source) {
             let mut line = Line::default();
-            let done = download.run(&mut |done, total| line.show(done, total));
+            let done = download.run(&mut |done, total| {
+                line.show(done, total);
+                true
+            });
             line.end();
             done.map_err(|error| error.to_string())?;
         } else {

@@ -313,7 +313,7 @@ impl<'a> Desk<'a> {
             let iso = boot.body.iso.as_ref()?;
             let own = iso.prefix.as_ref().map_or(boot.name.as_str(), |prefix| &prefix.value);
             (own == prefix).then_some(())?;
-            Some((&boot.name, &*iso.file.as_ref()?.value))
+            Some((&boot.name, &*iso.source()?.value))
         })
     }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::seen::Seen;
+use super::shelf::Work;
 use super::{Entry, Index, Library, MediaError, Parts, Shelf};
 
 /// Most threads that wait for disks at once.
@@ -37,7 +38,9 @@ pub(super) struct Job {
     asked: Mutex<Instant>,
     /// Whether an initrd is made: that is no wait for a file system.
     packs: AtomicBool,
-    /// Bytes whose digest was computed, and how many there are; 0 of 0 before.
+    /// Whether the file is on its way from a web server.
+    fetches: AtomicBool,
+    /// Bytes that came, or whose digest was computed, and how many there are; 0 of 0 before.
     done: AtomicU64,
     total: AtomicU64,
     ended: Mutex<bool>,
@@ -89,7 +92,10 @@ impl Library for Patient {
     fn image(&self, file: &str, sha256: Option<&str>) -> Result<Arc<Index>, MediaError> {
         let (name, wanted) = (file.to_owned(), sha256.map(str::to_owned));
         self.ask(file, sha256, move |shelf, job| {
-            shelf.image_watched(&name, wanted.as_deref(), &|done, total| job.goes_on(done, total))
+            shelf.image_watched(&name, wanted.as_deref(), &|work, done, total| {
+                job.fetches.store(work == Work::Fetch, Ordering::Relaxed);
+                job.goes_on(done, total)
+            })
         })
     }
 
@@ -177,6 +183,7 @@ impl Job {
             started: now,
             asked: Mutex::new(now),
             packs: AtomicBool::new(false),
+            fetches: AtomicBool::new(false),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             ended: Mutex::new(false),
@@ -198,7 +205,7 @@ impl Job {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ABANDONED
     }
 
-    /// Records the progress of a digest; false when no caller wants it any more.
+    /// Records the progress of a digest or a download; false when no caller wants it any more.
     fn goes_on(&self, done: u64, total: u64) -> bool {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
@@ -207,7 +214,10 @@ impl Job {
 
     fn busy(&self, name: &Path) -> MediaError {
         let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        let fetches = self.fetches.load(Ordering::Relaxed);
         let why = match done.saturating_mul(100).checked_div(total) {
+            Some(percent) if fetches => format!("it is being fetched: {percent} % of {} MiB", total >> 20),
+            None if fetches => format!("it is being fetched: {} MiB so far", done >> 20),
             Some(percent) => format!("its sha256 is being computed: {percent} % of {} MiB", total >> 20),
             None if self.packs.load(Ordering::Relaxed) => {
                 format!("the initrd of its agent is being made for {} s", self.started.elapsed().as_secs())

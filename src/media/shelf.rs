@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::fetched::{Fetch, Fetched, is_url, last_part};
 use super::patient::Jobs;
 use super::verify::Verifier;
 use super::{
@@ -26,7 +27,19 @@ pub struct Shelf {
     seen: Option<Arc<Seen>>,
     /// What the initrds of agents are made around; none are made without.
     programs: Option<Arc<Programs>>,
+    /// Images named by their address; none are fetched without.
+    fetched: Option<Fetched>,
 }
+
+/// What takes long about an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    Fetch,
+    Digest,
+}
+
+/// Called with the bytes done and their number; false ends the work.
+pub(super) type GoesOn<'a> = &'a dyn Fn(Work, u64, u64) -> bool;
 
 #[derive(Debug, Default)]
 struct Indexes {
@@ -79,6 +92,11 @@ impl Shelf {
     /// The same shelf, which makes the initrds of agents around these programs.
     pub fn making_agents(&self, programs: Programs) -> Shelf {
         Shelf { programs: Some(Arc::new(programs)), ..self.clone() }
+    }
+
+    /// The same shelf, which has images that are named by their address fetched into `folder`.
+    pub fn fetching(&self, folder: PathBuf, fetch: Arc<dyn Fetch>) -> Shelf {
+        Shelf { fetched: Some(Fetched { folder, fetch, failures: Arc::default() }), ..self.clone() }
     }
 
     /// A text that is another one where `name` may mean another file.
@@ -190,14 +208,16 @@ impl Shelf {
 }
 
 impl Shelf {
-    /// As [`Library::image`]; `goes_on` is called with the bytes done and their number while a digest
-    /// is computed, and ends that when it returns false.
+    /// As [`Library::image`]; `goes_on` hears of what takes long, and ends it when it returns false.
     pub(super) fn image_watched(
         &self,
         file: &str,
         sha256: Option<&str>,
-        goes_on: &dyn Fn(u64, u64) -> bool,
+        goes_on: GoesOn<'_>,
     ) -> Result<Arc<Index>, MediaError> {
+        if is_url(file) {
+            return self.from_web(file, sha256.unwrap_or_default(), goes_on);
+        }
         let (path, elsewhere, copied) = match self.find(file)? {
             Found::Shelved(path) => (path, false, false),
             Found::Copy(path) => (path, false, true),
@@ -217,10 +237,44 @@ impl Shelf {
             self.indexes.get(&path, Sight::of(&path, &metadata))?;
         }
         if let Some(expected) = sha256 {
-            self.indexes.verifier.verify_watched(&path, expected, goes_on)?;
+            self.indexes
+                .verifier
+                .verify_watched(&path, expected, &|done, total| goes_on(Work::Digest, done, total))?;
         }
         let index = self.indexes.get(&path, Sight::of(&path, &metadata));
         if copied { in_git(index) } else { index }
+    }
+
+    /// An image that is named by its address: one of that name among the media if it has the digest, else the
+    /// one that was fetched, which is brought first.
+    fn from_web(&self, url: &str, sha256: &str, goes_on: GoesOn<'_>) -> Result<Arc<Index>, MediaError> {
+        let digest = |done, total| goes_on(Work::Digest, done, total);
+        let open = |path: &Path| {
+            let metadata = regular::stat(path)?;
+            self.indexes.verifier.verify_watched(path, sha256, &digest)?;
+            self.indexes.get(path, Sight::of(path, &metadata))
+        };
+        let shelved = last_part(url)
+            .into_iter()
+            .flat_map(|name| self.media.iter().map(move |folder| folder.join(name)));
+        for candidate in shelved {
+            if self.exists(&candidate)? {
+                match open(&candidate) {
+                    // Another file of the same name: it is not what is meant.
+                    Err(MediaError::Checksum { .. }) => {}
+                    found => return found,
+                }
+            }
+        }
+        let Some(fetched) = &self.fetched else {
+            return Err(MediaError::Missing { path: url.into(), beside: Vec::new() });
+        };
+        let place = fetched.place(sha256);
+        if !self.exists(&place)? {
+            fetched.bring(url, sha256, &|done, total| goes_on(Work::Fetch, done, total))?;
+            self.look(&place);
+        }
+        open(&place)
     }
 
     fn open_directory(&self, path: &Path) -> Result<Index, MediaError> {
@@ -257,7 +311,7 @@ impl Library for Shelf {
     /// Images may lie anywhere on the host; directories only in the inventory and below the
     /// media directories, since a directory could be `/etc`.
     fn image(&self, file: &str, sha256: Option<&str>) -> Result<Arc<Index>, MediaError> {
-        self.image_watched(file, sha256, &|_, _| true)
+        self.image_watched(file, sha256, &|_, _, _| true)
     }
 
     fn file(&self, path: &str) -> Result<Entry, MediaError> {

@@ -29,8 +29,8 @@ const MOST_FAILURES: usize = 3;
 const MOST_TEXT: usize = 1 << 20;
 const AGENT: &str = concat!("voldemort/", env!("CARGO_PKG_VERSION"));
 
-/// How a download got on; `total` is `None` where the server does not say.
-pub type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>);
+/// Called with how far a download is; `total` is `None` where the server does not say. False ends it.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, Option<u64>) -> bool;
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +41,20 @@ pub enum DownloadError {
     #[error("{url}: the server answered {status}")]
     Status { url: String, status: StatusCode },
     /// What has come is kept.
-    #[error("{url}: {why}; {kept} bytes are kept in {}, and the same command goes on there", part.display())]
+    #[error("{url}: {why}{}", kept_text(*kept, part))]
     BrokeOff { url: String, why: String, kept: u64, part: PathBuf },
     #[error("{}: {why}", path.display())]
     Disk { path: PathBuf, why: String },
+    /// Nobody wants it any more; what has come is kept.
+    #[error("{0}: nobody wants it any more")]
+    Abandoned(String),
+}
+
+fn kept_text(kept: u64, part: &Path) -> String {
+    match kept {
+        0 => String::new(),
+        _ => format!("; {kept} bytes are kept in {}, and the next attempt goes on there", part.display()),
+    }
 }
 
 /// A file on its way: what came so far is in `part`, and beside it where that is from.
@@ -147,7 +157,9 @@ impl Download {
         }
         let mut length = from;
         loop {
-            progress(length, total);
+            if !progress(length, total) {
+                return Err(Attempt::Final(DownloadError::Abandoned(self.url.clone())));
+            }
             let frame = tokio::time::timeout(SILENCE_LIMIT, body.frame()).await;
             let frame = frame.map_err(|_| silent())?;
             let Some(frame) = frame else { break };

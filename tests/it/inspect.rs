@@ -141,6 +141,27 @@ fn boot(text: &str) -> String {
 }
 
 #[test]
+fn an_image_has_one_source_and_a_voucher() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let digest = "ab".repeat(32);
+    for (iso, code, word) in [
+        (format!("url = \"https://h/x.iso\", sha256 = \"{digest}\""), 0, "the daemon fetches it"),
+        ("url = \"https://h/x.iso\"".to_owned(), 1, "V0013"),
+        (format!("file = \"x.iso\", url = \"https://h/x.iso\", sha256 = \"{digest}\""), 1, "V0017"),
+        (format!("url = \"ipmi://h/x.iso\", sha256 = \"{digest}\""), 1, "V0016"),
+        (format!("url = \"x.iso\", sha256 = \"{digest}\""), 1, "V0016"),
+        (format!("sha256 = \"{digest}\""), 1, "V0013"),
+    ] {
+        let boot = format!("[boot.x]\niso = {{ {iso} }}\nkernel = \"linux\"\n");
+        std::fs::write(root.join("a.toml"), &boot).unwrap();
+        let checked = voldemort(root, &["check"]);
+        assert_eq!(checked.code, code, "{boot}{}", checked.out);
+        assert!(checked.out.contains(word), "{boot}{}", checked.out);
+    }
+}
+
+#[test]
 fn an_unpacked_image_is_recognised_by_its_texts() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

@@ -161,3 +161,91 @@ fn an_image_without_an_end_holds_up_nothing() {
     assert!(events <= 1, "it is reported once: {events}");
     assert_eq!(daemon.stop(), Some(0));
 }
+
+/// A web server for one file, which waits before the last byte until the file `go` is there; arguments: the
+/// file, `go`.
+const SLOW_WEB: &str = "
+import http.server, os, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        content = open(sys.argv[1], 'rb').read()
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[:-1])
+        self.wfile.flush()
+        while not os.path.exists(sys.argv[2]): time.sleep(0.05)
+        self.wfile.write(content[-1:])
+http.server.ThreadingHTTPServer(('127.0.0.1', 8099), Handler).serve_forever()
+";
+
+#[test]
+fn an_image_is_fetched_before_its_revision_is_adopted() {
+    let Some(lab) = Lab::new() else { return };
+    if !has("python3") || !has("xorriso") {
+        return;
+    }
+    std::fs::create_dir(lab.path("tree")).unwrap();
+    std::fs::write(lab.path("tree/linux"), "a kernel").unwrap();
+    let made = Command::new("xorriso")
+        .args(["-as", "mkisofs", "-quiet", "-R", "-o", "web.iso", "tree"])
+        .current_dir(lab.folder.path())
+        .output();
+    assert!(made.unwrap().status.success());
+    let sha256 = Command::new("sha256sum").arg(lab.path("web.iso")).output().unwrap().stdout;
+    let sha256 = String::from_utf8_lossy(&sha256[..64]).into_owned();
+    let (image, go) = (lab.path("web.iso").display().to_string(), lab.path("go").display().to_string());
+    let serve = || {
+        let web = lab.net.run_beside(&["python3", "-c", SLOW_WEB, &image, &go]);
+        let listens = || lab.net.server_output(&["ss", "-Hltn", "sport = :8099"]);
+        eventually("the web server listens", listens, |text| text.contains("8099"));
+        web
+    };
+    let web = serve();
+    let inventory = lab.path("inventory").display().to_string();
+    let config = lab.config(&format!("directory = '{inventory}'"));
+    let daemon = Daemon::with(&lab.net, &config, &[]);
+    until(&lab, "\"Ready\"");
+    let boot = |sha256: &str| {
+        let url = "http://127.0.0.1:8099/images/web.iso";
+        let text = format!("[boot.w]\niso = {{ url = '{url}', sha256 = '{sha256}' }}\nkernel = 'linux'\n");
+        std::fs::write(lab.path("inventory/b.toml"), text).unwrap();
+    };
+    let fetched = || lab.net.server_output(&["curl", "-s", "http://10.0.10.1/w/linux"]);
+
+    boot(&sha256);
+    until(&lab, "it is being fetched");
+    assert_eq!((lab.kernel().as_str(), fetched().contains("a kernel")), ("200", false));
+    // Whoever checks without the image learns so, and where the daemon will get it.
+    let checked = Command::new(VOLDEMORT).args(["check", &inventory]).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.status.success() && said.contains("the daemon fetches it"), "{said}");
+    std::fs::write(&go, "").unwrap();
+    eventually("the image is served", fetched, |text| text == "a kernel");
+    until(&lab, "\"Ready\"");
+
+    // It is there for good: neither the server nor the daemon's life matters.
+    web.signal(Signal::SIGTERM);
+    web.wait();
+    assert_eq!(daemon.stop(), Some(0));
+    let daemon = Daemon::with(&lab.net, &config, &[]);
+    until(&lab, "\"Ready\"");
+    assert_eq!(fetched(), "a kernel");
+    let kept = lab.path(&format!("state/fetched/{sha256}.iso"));
+    assert_eq!(std::fs::read(&kept).unwrap(), std::fs::read(&image).unwrap());
+
+    // Nobody answers, then the wrong bytes come: what is served stays, and the reason is said.
+    boot(&"1".repeat(64));
+    until(&lab, "127.0.0.1:8099");
+    assert_eq!((lab.kernel().as_str(), fetched().as_str()), ("200", "a kernel"));
+    let web = serve();
+    boot(&"2".repeat(64));
+    until(&lab, &format!("what came has the sha256 {sha256}"));
+    assert_eq!((lab.kernel().as_str(), fetched().as_str()), ("200", "a kernel"));
+    assert!(!lab.path(&format!("state/fetched/{}.iso", "2".repeat(64))).exists());
+    boot(&sha256);
+    until(&lab, "\"Ready\"");
+    web.signal(Signal::SIGTERM);
+    web.wait();
+    assert_eq!(daemon.stop(), Some(0));
+}

@@ -14,6 +14,7 @@ use super::super::backend::Daemon;
 use super::super::control::Control;
 use super::super::dhcp::Heartbeat;
 use super::super::downloads::{Downloads, TFTP_PORT};
+use super::super::fetch::Web;
 use super::super::hooks::Hooks;
 use super::super::keeper::Keeper;
 use super::super::limits::open_files;
@@ -216,7 +217,9 @@ fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Rec
     let mut media = config.media.paths.clone();
     media.push(config.state.directory.join("media"));
     let programs = Programs { named: config.firmware.agents.clone() };
-    let shelf = Shelf::new(media, Some(config.state.directory.join("digests"))).making_agents(programs);
+    let shelf = Shelf::new(media, Some(config.state.directory.join("digests")))
+        .making_agents(programs)
+        .fetching(config.state.directory.join("fetched"), Arc::new(Web));
     let fallback = fallback_networks(config);
     let identity = config.secrets.identity.clone();
     let followed = |source: &config::Source| {

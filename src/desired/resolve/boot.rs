@@ -8,7 +8,7 @@ use crate::desired::boot::{AGENT_INITRD, Boot, File, OWN_PREFIXES};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Level, Mark, Marked, Problem};
-use crate::media::{Entry, Index, MediaError, Parts};
+use crate::media::{Entry, Index, MediaError, Parts, is_url};
 use crate::model::{Cpu, FilePath, Name};
 use crate::render::Text;
 
@@ -29,7 +29,7 @@ impl Resolver<'_> {
             }
             if let Some(boot) = self.load(resource, prefix) {
                 let sha256 = resource.body.iso.as_ref().and_then(|iso| iso.sha256.as_ref());
-                let file = resource.body.iso.as_ref().and_then(|iso| iso.file.as_ref());
+                let file = resource.body.iso.as_ref().and_then(document::Iso::source);
                 let digest =
                     digest::boot(&boot, file.map(|file| &*file.value), sha256.map(|sha256| &*sha256.value));
                 self.digests.boots.insert(boot.name.clone(), digest);
@@ -110,7 +110,7 @@ impl Resolver<'_> {
     }
 
     fn image(&mut self, iso: &document::Iso) -> Option<Arc<Index>> {
-        let file = iso.file.as_ref()?;
+        let file = self.source(iso)?;
         let sha256 = iso.sha256.as_ref();
         let sha256_text = sha256.map(|sha256| &*sha256.value);
         match self.own_or_shared(file, |path| self.library.image(path, sha256_text)) {
@@ -124,6 +124,31 @@ impl Resolver<'_> {
                 None
             }
         }
+    }
+
+    /// The image's file or address, of which there must be one. That there is any has been checked.
+    fn source<'i>(&mut self, iso: &'i document::Iso) -> Option<&'i Marked<Arc<str>>> {
+        let problem = match (&iso.file, &iso.url, &iso.sha256) {
+            (_, None, _) => return iso.source(),
+            (None, Some(url), Some(_)) if is_url(&url.value) => return iso.source(),
+            (None, Some(url), Some(_)) => {
+                let message = format!("no image can be fetched from `{}`", url.value);
+                Problem::new(Code::BadText, url.mark, message, "an address begins with https:// or http://")
+            }
+            (Some(file), Some(url), _) => {
+                let message = "this image has both `file` and `url`";
+                Problem::new(Code::Exclusive, url.mark, message, "it is not known which one counts")
+                    .also(file.mark, "the file is named here")
+                    .help("leave one of them out")
+            }
+            (None, Some(url), None) => {
+                let message = "an image that is fetched needs its `sha256`";
+                Problem::new(Code::MissingKey, url.mark, message, "nothing vouches for what comes from there")
+                    .help("set `sha256` to the digest that its makers publish")
+            }
+        };
+        self.problems.push(problem);
+        None
     }
 
     fn loose(&mut self, path: &Marked<Arc<str>>) -> Option<Entry> {
@@ -164,6 +189,12 @@ impl Resolver<'_> {
             MediaError::Missing { .. } => {
                 let message = format!("`{name}` was not found");
                 match self.options.media {
+                    Media::IfPresent if is_url(name) => {
+                        let problem = Problem::new(Code::NoMedia, mark, message, "checked without it");
+                        problem.level(Level::Note).help(
+                            "the daemon fetches it; `voldemort media add` brings it here, and `--media DIR` names its folder",
+                        )
+                    }
                     Media::IfPresent => {
                         let problem = Problem::new(Code::NoMedia, mark, message, "checked without it");
                         let problem = problem.level(Level::Note);
@@ -241,7 +272,7 @@ impl Resolver<'_> {
         if let Some(entry) = tree.files.get(&*path.value) {
             return Some(self.full(path, entry.clone()));
         }
-        let file = iso.file.as_ref()?;
+        let file = iso.source()?;
         let message = format!("`{}` is not in {}", path.value, file.value);
         if let Some(why) = tree.refusal(&path.value) {
             let problem =

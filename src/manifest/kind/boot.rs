@@ -36,11 +36,21 @@ pub(super) const LOADER: &str = "Boot programs to give instead of the usual one,
 
 table! {
     pub struct Iso: "`iso` tables", "An installer's image." {
-        file: Option<Marked<Arc<str>>> = must "file": Text(Form::File),
+        file: Option<Marked<Arc<str>>> = may "file": Text(Form::File),
             "The image's file: below a folder of media, below the inventory, or with its full path.";
+        url: Option<Marked<Arc<str>>> = may "url": Text(Form::Url),
+            "Where the daemon fetches the image, in place of `file`; needs `sha256`.";
         prefix: Option<Marked<Arc<str>>> = may "prefix": Text(Form::Segment),
             "First part of the path the tree is served at; the boot's name if absent.";
         /// 64 lower-case hexadecimal digits.
         sha256: Option<Marked<Arc<str>>> = may "sha256": Text(Form::Sha256), "Digest that the image must have.";
+    }
+    either: ["file", "url"];
+}
+
+impl Iso {
+    /// The image's file or address.
+    pub fn source(&self) -> Option<&Marked<Arc<str>>> {
+        self.file.as_ref().or(self.url.as_ref())
     }
 }
