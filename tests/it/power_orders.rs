@@ -19,7 +19,8 @@ use voldemort::model::{Caller, Mac, Name, PowerAction, PowerState, PowerStep, Sp
 use voldemort::plan::{Consent, Proposal};
 use voldemort::power::{Limits, Tools, Trust};
 use voldemort::state::life::{AgentReport, Said, SeenDisk};
-use voldemort::state::outbox::{Pending, TaskKind};
+use voldemort::state::outbox::{Pending, Progress, TaskKind};
+use voldemort::state::power_order::Sent;
 use voldemort::state::schedule::Pace;
 use voldemort::state::{
     Command, Event, Outcome, Permit, PermitStep, Report, Secrets, Server, Stage, State, Verb,
@@ -238,6 +239,25 @@ async fn after_a_crash_what_was_sent_is_read_and_not_sent_again() {
     hall.done("it was switched off after all, and is switched on").await;
     assert_eq!(fake.resets(), ["On"]);
     assert!(fake.get().on);
+    hall.crash().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boot_from_the_network_that_may_be_lost_is_asked_for_again() {
+    let (folder, fake) = (tempfile::tempdir().unwrap(), Fake::start(Bmc { on: true, ..Bmc::default() }));
+    let manifests = machine("m1", 1, &fake, "");
+    let hall = Hall::open(folder.path(), &manifests).await;
+    wiped(&hall, "m1", 1).await;
+    let pending = hall.keeper.state().outbox().of(TaskKind::Restart).next().unwrap().clone();
+    // It is stored as sent, and the daemon ends before it has left.
+    let sent = Sent { step: PowerStep::BootOnce, at: voldemort::daemon::now() };
+    hall.ask(Verb::Progress(pending.id, Progress::Sent(sent))).await;
+    hall.crash().await;
+    let mut hall = Hall::open(folder.path(), &manifests).await;
+    hall.run(false);
+    hall.until("it is restarted", |_| fake.resets().len() == 2).await;
+    let log = fake.get().log.iter().filter(|line| !line.starts_with("GET ")).cloned().collect::<Vec<_>>();
+    assert!(log[0].contains("\"Pxe\"") && log[1].contains("ForceOff"), "{log:?}");
     hall.crash().await;
 }
 

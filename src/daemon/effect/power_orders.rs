@@ -62,6 +62,10 @@ impl Executor for PowerOrders {
     async fn carry_out(&self, pending: Arc<Pending>) -> Verb {
         let id = pending.id;
         let mut work = Work { orders: self, sent: pending.sent, pending };
+        if work.can_go_without_boot() {
+            // Nothing was switched yet. It may not have arrived, and twice is as good as once.
+            work.sent.take_if(|sent| sent.step == PowerStep::BootOnce);
+        }
         let ended = match work.steps().await {
             Ok(end) | Err(end) => end,
         };
