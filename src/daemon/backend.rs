@@ -251,11 +251,12 @@ impl Backend for Daemon {
     }
 
     async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
-        self.reconciler.plan(tree).await
+        // The state of such work is large: with each layer of the API around it, it is on the worker's stack once more.
+        Box::pin(self.reconciler.plan(tree)).await
     }
 
     async fn apply(&self, request: Apply) -> Result<Outcome, String> {
-        self.reconciler.apply(request).await
+        Box::pin(self.reconciler.apply(request)).await
     }
 
     fn ticket(&self, request: TicketRequest) -> Ticket {
@@ -263,7 +264,7 @@ impl Backend for Daemon {
     }
 
     async fn order(&self, order: Order) -> Result<Outcome, String> {
-        self.reconciler.order(order).await
+        Box::pin(self.reconciler.order(order)).await
     }
 
     async fn plans(&self) -> Vec<WaitingPlan> {
@@ -369,7 +370,7 @@ impl Backend for Daemon {
         pools: Vec<Name>,
         key: Option<String>,
     ) -> Result<Edited, String> {
-        self.reconciler.edit_once(request, by, pools, key).await
+        Box::pin(self.reconciler.edit_once(request, by, pools, key)).await
     }
 
     async fn adopt(&self, request: Adopt) -> Result<(), String> {

@@ -46,7 +46,7 @@ impl Reconciler {
     /// served from now on.
     pub(super) async fn attempt(&self, name: &Name, consent: Consent) -> bool {
         let asked = lock(&self.waiting).get(name).cloned();
-        let moved = self.attempt_beside(name, asked.as_ref(), consent).await;
+        let moved = Box::pin(self.attempt_beside(name, asked.as_ref(), consent)).await;
         let mut waiting = lock(&self.waiting);
         // Nobody is asked about what was judged anew with another end.
         if let (Some(asked), Some(now)) = (&asked, waiting.get(name))
