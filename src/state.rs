@@ -50,6 +50,7 @@ pub mod tenancy;
 pub mod token;
 pub mod trust;
 pub mod upkeep;
+pub mod user_data;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -43,8 +43,8 @@ struct Held {
     room: Option<OwnedSemaphorePermit>,
 }
 
-/// JSON of at most [`SMALL_MAX`] bytes, in a request.
-pub struct Posted<T>(pub T);
+/// JSON of at most `MOST` bytes, in a request.
+pub struct Posted<T, const MOST: usize = SMALL_MAX>(pub T);
 
 /// JSON of at most [`TREE_MAX`] bytes; the budget is held for as long as this is.
 pub struct PostedTree<T>(pub T, pub Room);
@@ -52,11 +52,11 @@ pub struct PostedTree<T>(pub T, pub Room);
 /// A part of the budget.
 pub struct Room(#[allow(dead_code, reason = "held, never looked at")] Option<OwnedSemaphorePermit>);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Posted<T> {
+impl<S: Send + Sync, T: DeserializeOwned, const MOST: usize> FromRequest<S> for Posted<T, MOST> {
     type Rejection = Response;
 
-    async fn from_request(request: Request, _: &S) -> Result<Posted<T>, Response> {
-        let Held { bytes, room: _ } = read(request, SMALL_MAX, TIME).await?;
+    async fn from_request(request: Request, _: &S) -> Result<Posted<T, MOST>, Response> {
+        let Held { bytes, room: _ } = read(request, MOST, TIME).await?;
         parse(&bytes).map(Posted)
     }
 }

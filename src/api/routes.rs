@@ -34,6 +34,7 @@ use super::{health, hook};
 use crate::manifest::Kind;
 use crate::model::{AuditEntry, Caller, Name, Origin, PowerAction, Role, Time};
 use crate::state::outbox::{EffectId, Pending};
+use crate::state::user_data::Sealed;
 use crate::state::{self, ApiToken, Event, Verb, command};
 
 /// What the routes need of the daemon.
@@ -44,6 +45,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn state(&self) -> Arc<state::State>;
     fn now(&self) -> Time;
     fn status(&self) -> Status;
+    /// A text of user data as it is stored.
+    fn sealed_user_data(&self, text: &str) -> Sealed;
     /// With the number of the oldest event that is kept.
     fn events(&self, after: u64, limit: usize, wanted: impl Fn(&Event) -> bool) -> (u64, Vec<(u64, Event)>);
     /// What the manifests that are served say of the resource that stands at `origin`.
@@ -274,7 +277,12 @@ fn is_long(what: Listed, uri: &Uri) -> bool {
     match what {
         Listed::Deployments | Listed::Machines | Listed::Discovered | Listed::Leases => !Wanted::is_page(uri),
         // The files of the history are read for it.
-        Listed::Drift | Listed::Revisions | Listed::Claims | Listed::Orders | Listed::Certificates => true,
+        Listed::Drift
+        | Listed::Revisions
+        | Listed::Claims
+        | Listed::Orders
+        | Listed::Certificates
+        | Listed::Pools => true,
         _ => false,
     }
 }

@@ -35,6 +35,7 @@ use crate::model::{
 };
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::{EffectId, Pending, TaskKind};
+use crate::state::user_data::Sealed;
 use crate::state::{self, ApiToken, Command, Event, Report, State, Verb, command};
 
 /// A commit that takes longer is one that people should know of.
@@ -325,6 +326,10 @@ impl Backend for Daemon {
     async fn revoke_token(&self, name: Name, by: Caller) -> Result<Option<Arc<ApiToken>>, String> {
         let revoked = self.keeper.revoke_token(name, by).await.map_err(|error| error.to_string())?;
         Ok(revoked.inspect(|token| self.token_uses.forget(&token.name)))
+    }
+
+    fn sealed_user_data(&self, text: &str) -> Sealed {
+        self.keeper.state().sealed_user_data(start::random(), text)
     }
 
     async fn command(&self, verb: Verb, by: Caller) -> Result<Result<command::Outcome, String>, String> {

@@ -77,6 +77,14 @@ impl Deployment {
             || self.boot.cmdline.iter().any(leads)
     }
 
+    /// Whether its machine would be given the user data of a claim: by a template that uses them, or by cloud-init's
+    /// metadata where no template of its own makes those.
+    pub fn reads_user_data(&self) -> bool {
+        let uses = |template: &Arc<Template>| template.text.uses("user_data");
+        let own = self.user_data.as_ref();
+        self.template.as_ref().is_some_and(uses) || own.map_or_else(|| self.has_metadata(), uses)
+    }
+
     /// Whether its installer fetches answers, and can destroy nothing before it has them.
     pub fn has_answers(&self) -> bool {
         let asks = |word: &Text| word.uses("answers_url") || word.uses("answers_base_url");

@@ -25,10 +25,16 @@ pub const WELL_KNOWN: &[(&str, &str)] = &[
     ("ssh_keys", "list of public keys"),
     ("disk", "the disk to install to, or empty for the first one"),
     ("timezone", "as Europe/Berlin, or empty for UTC"),
+    ("user_data", "what a claim was made with for its machine, or empty; never on a command line"),
 ];
 
 /// What the command line of a boot may use that our agent runs on: nothing else is known of any machine.
 pub const AGENT: &[&str] = &["mac", "server_url", "media_url"];
+
+/// The names that somebody may have meant who wrote another. `user_data` is no mistyped `user_hash`.
+pub fn written<'a>() -> impl Iterator<Item = &'a str> {
+    WELL_KNOWN.iter().map(|(name, _)| *name).filter(|name| *name != "user_data")
+}
 
 /// Whether a template may use this variable without declaring it.
 pub fn is_well_known(name: &str) -> bool {

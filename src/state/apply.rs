@@ -92,6 +92,7 @@ pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) 
         Verb::Wipe(machine, disks, level) => {
             wipe::wipe(Cycle { state, by: &command.by, now, out }, &machine, &disks, level)
         }
+        Verb::Withdraw(machine) => wipe::withdraw(Cycle { state, by: &command.by, now, out }, &machine),
         Verb::Retry(machine) => hold::retry(Cycle { state, by: &command.by, now, out }, &machine),
         Verb::BootOnce(machine, boot, until) => {
             boot_once::order(Cycle { state, by: &command.by, now, out }, &machine, &boot, until)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::State;
 use super::lifecycle::{Condition, Known};
 use super::prototype::Prototype;
+use super::user_data::Sealed;
 use crate::desired::{Deployment, Place, Pool};
 use crate::model::wish::Lacks;
 use crate::model::words::words;
@@ -35,12 +36,14 @@ pub struct Wanted {
     pub key: Option<Arc<str>>,
     /// What is to be stored of what its machine will run, with its key, where no other claim runs the same.
     pub prototype: Option<(Arc<str>, Arc<Prototype>)>,
+    /// What its machine is to be given.
+    pub user_data: Option<Sealed>,
 }
 
 impl Wanted {
     /// Any machine of a pool, for as long as the pool says.
     pub fn of(pool: Name) -> Wanted {
-        Wanted { pool, ttl: None, name: None, key: None, prototype: None }
+        Wanted { pool, ttl: None, name: None, key: None, prototype: None, user_data: None }
     }
 }
 
@@ -69,6 +72,8 @@ pub struct Claim {
     /// The key of the [prototype](super::prototype) that it was made from; `None` of claims that a version made which did
     /// not store it.
     pub prototype: Option<Arc<str>>,
+    /// Whether there is [user data](super::user_data) for its machine.
+    pub has_user_data: bool,
 }
 
 /// The machine of a claim.
@@ -124,6 +129,28 @@ impl State {
     /// How many machines of a pool claims have.
     pub fn claimed_of(&self, pool: &Name) -> u32 {
         self.derived.held.get(pool).copied().unwrap_or(0)
+    }
+
+    /// How many machines a pool could give out now.
+    pub fn free_for(&self, pool: &Pool) -> usize {
+        self.derived.open.get(&pool.name).map_or(0, imbl::OrdSet::len)
+    }
+
+    /// How many claims a caller has of a pool, those that wait among them.
+    pub(super) fn asked_by(&self, pool: &Name, caller: &Caller) -> u32 {
+        self.derived.asked.get(&(pool.clone(), caller.to_string().into())).copied().unwrap_or(0)
+    }
+
+    /// Whether anybody may get a machine who waits for one.
+    pub(super) fn may_serve(&self) -> bool {
+        let has_open = |name: &Name| {
+            let pool = self.desired.pools.get(name);
+            let is_full = pool.is_none_or(|pool| pool.max.is_some_and(|max| self.claimed_of(name) >= max));
+            !is_full && self.derived.open.get(name).is_some_and(|open| !open.is_empty())
+        };
+        let mut waiting = self.derived.waits.iter().filter(|(_, count)| **count > 0);
+        waiting.any(|(pool, _)| has_open(pool))
+            || !(self.lasting.unplaced.is_empty() || self.derived.fresh.is_empty())
     }
 
     /// The claim that has a machine.

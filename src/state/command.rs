@@ -85,6 +85,8 @@ pub enum Verb {
     Unhold(Name),
     /// A person has these disks of a machine wiped: all that it has.
     Wipe(Name, Vec<Arc<str>>, WipeLevel),
+    /// A person has a machine not wiped that our agent does not run on yet.
+    Withdraw(Name),
     /// A person has a release tried again that failed or takes long.
     Retry(Name),
     /// A person has the next network boot of a machine, until then, lead to this boot.

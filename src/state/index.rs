@@ -8,8 +8,8 @@ use super::life::Life;
 use super::lifecycle::{DiskState, Known};
 use super::queue::Waiter;
 use crate::desired::differences;
-use crate::model::Name;
 use crate::model::facts::is_unique_disk;
+use crate::model::{Caller, Name};
 
 impl State {
     /// Takes note of what is about to be recorded of a machine; `None`: nothing any more.
@@ -63,14 +63,22 @@ impl State {
                 false => drop(self.derived.keyed.remove(key)),
             }
         }
+        let caller: Arc<str> = by.to_string().into();
+        let place_of = (pool.clone(), caller.clone());
+        let asked = self.derived.asked.get(&place_of).copied().unwrap_or(0);
+        match if is_there { asked + 1 } else { asked.saturating_sub(1) } {
+            0 => drop(self.derived.asked.remove(&place_of)),
+            asked => drop(self.derived.asked.insert(place_of, asked)),
+        }
         let Some(place) = place else {
+            let waits = self.derived.waits.entry(pool.clone()).or_default();
+            *waits = if is_there { *waits + 1 } else { waits.saturating_sub(1) };
             let waiter = is_there.then(|| Waiter::Claim(name.clone()));
-            self.index_waiter(by.to_string().into(), *number, waiter);
+            self.index_waiter(caller, *number, waiter);
             return;
         };
         if is_there {
-            let given = self.derived.given.entry(by.to_string().into()).or_default();
-            *given = place.epoch.max(*given);
+            self.index_given(caller, place.epoch);
         }
         let held = self.derived.held.get(pool).copied().unwrap_or(0);
         let held = if is_there { held + 1 } else { held.saturating_sub(1) };
@@ -83,6 +91,12 @@ impl State {
         }
     }
 
+    /// Takes note of the epoch under which a caller got a machine.
+    pub(super) fn index_given(&mut self, caller: Arc<str>, epoch: u64) {
+        let given = self.derived.given.entry(caller).or_default();
+        *given = epoch.max(*given);
+    }
+
     /// Looks again whether a claim may get a machine, whatever its pool asks for.
     pub(super) fn index_free(&mut self, machine: &Name) {
         let life = self.lasting.lives.get(machine);
@@ -92,9 +106,38 @@ impl State {
             && !self.lasting.protected.contains(machine)
             && !self.derived.pins.contains_key(machine)
             && life.is_none_or(|life| life.order.is_none() && life.hold.is_none());
-        match is_free {
-            true => drop(self.derived.free.insert(machine.clone())),
-            false => drop(self.derived.free.remove(machine)),
+        for free in [&mut self.derived.free, &mut self.derived.fresh] {
+            match is_free {
+                true => drop(free.insert(machine.clone())),
+                false => drop(free.remove(machine)),
+            }
+        }
+        for (name, pool) in &self.desired.clone().pools {
+            let is_open = is_free && self.why_not(pool, machine).is_none();
+            match (is_open, self.derived.open.contains_key(name)) {
+                (false, false) => {}
+                (false, true) => drop(self.derived.open.entry(name.clone()).or_default().remove(machine)),
+                (true, _) => drop(self.derived.open.entry(name.clone()).or_default().insert(machine.clone())),
+            }
+        }
+    }
+
+    /// Looks at all free machines for the pools that ask for others than in `former`.
+    fn index_pools_since(&mut self, former: &State) {
+        let desired = self.desired.clone();
+        let gone = self.derived.open.keys().filter(|name| !desired.pools.contains_key(*name));
+        for name in gone.cloned().collect::<Vec<Name>>() {
+            self.derived.open.remove(&name);
+        }
+        for (name, pool) in &desired.pools {
+            let was = former.desired.pools.get(name);
+            let is_same =
+                was.is_some_and(|was| was.prototype.place == pool.prototype.place && was.clean == pool.clean);
+            if !is_same {
+                let free = self.derived.free.iter().filter(|machine| self.why_not(pool, machine).is_none());
+                let open = free.cloned().collect();
+                self.derived.open.insert(name.clone(), open);
+            }
         }
     }
 
@@ -106,7 +149,8 @@ impl State {
     /// The same for all machines of which that may have changed since `former`, before an adoption.
     pub(super) fn index_free_since(&mut self, former: &State) {
         if !self.gives_out_machines() {
-            self.derived.free = imbl::OrdSet::new();
+            (self.derived.free, self.derived.open) = (imbl::OrdSet::new(), imbl::OrdMap::new());
+            self.derived.fresh = imbl::OrdSet::new();
             return;
         }
         let mut touched: Vec<Name> = Vec::new();
@@ -122,7 +166,10 @@ impl State {
         }
         touched.extend(former.derived.pins.keys().chain(self.derived.pins.keys()).cloned());
         touched.extend(former.lasting.protected.iter().chain(&self.lasting.protected).cloned());
+        self.index_pools_since(former);
         touched.iter().for_each(|machine| self.index_free(machine));
+        // Deployments may choose otherwise now.
+        self.derived.fresh = self.derived.free.clone();
     }
 
     /// Forgets what follows, to be made anew.
@@ -131,6 +178,7 @@ impl State {
         (derived.queues, derived.held) = (imbl::OrdMap::new(), imbl::OrdMap::new());
         derived.given = imbl::OrdMap::new();
         (derived.ends, derived.watched) = (imbl::OrdSet::new(), imbl::OrdSet::new());
+        (derived.waits, derived.asked) = (imbl::OrdMap::new(), imbl::HashMap::new());
         (derived.owners, derived.found) = (imbl::HashMap::new(), imbl::HashMap::new());
         (derived.keyed, derived.running) = (imbl::HashMap::new(), imbl::OrdMap::new());
     }
@@ -142,6 +190,13 @@ impl State {
         lives.iter().for_each(|(machine, life)| self.index_life(machine, Some(life)));
         let claims: Vec<Arc<Claim>> = self.lasting.claims.values().cloned().collect();
         claims.iter().for_each(|claim| self.index_one(claim, true));
+        // The deployments of the inventory are one caller.
+        if self.desired.selects > 0 || !self.lasting.unplaced.is_empty() {
+            let own = self.lasting.tenancies.values().filter(|tenancy| !tenancy.is_claim);
+            if let Some(epoch) = own.map(|tenancy| tenancy.epoch).max() {
+                self.index_given(Caller::DAEMON.to_string().into(), epoch);
+            }
+        }
         self.index_unplaced(self.lasting.unplaced.clone());
     }
 }

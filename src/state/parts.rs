@@ -12,6 +12,7 @@ use super::learned::CardBoots;
 use super::prototype::Prototype;
 use super::queue;
 use super::ran::Ran;
+use super::user_data::Sealed;
 use super::{
     ApiToken, Claim, Contest, Guards, Installs, Leases, Leases6, Life, Outbox, Progress, Revision, Seen,
     Serials, Server, State, Tenancy, TokenKey, Trust, gate, learned, longest, looping, memo, power_order,
@@ -44,6 +45,8 @@ pub struct Lasting {
     pub claims: imbl::OrdMap<Name, Arc<Claim>>,
     /// What our agent found out about machines' hardware.
     pub facts: imbl::OrdMap<Name, Arc<Facts>>,
+    /// Sealed user data, by claim.
+    pub user_data: imbl::OrdMap<Name, Sealed>,
     /// Certificates of wipes, by the numbers of their orders.
     pub certificates: imbl::OrdMap<u64, Arc<WipeCertificate>>,
     /// What the boots of cards showed: boot programs that were learned, and those of strangers that led to no report.
@@ -140,6 +143,14 @@ pub(super) struct Derived {
     pub(super) ends: imbl::OrdSet<(u64, Name)>,
     /// Machines that nobody has and nothing keeps from being claimed, whatever a pool asks for. Empty without pools.
     pub(super) free: imbl::OrdSet<Name>,
+    /// Those of them that each pool may give out.
+    pub(super) open: imbl::OrdMap<Name, imbl::OrdSet<Name>>,
+    /// Those of them that deployments which wait were not compared with yet.
+    pub(super) fresh: imbl::OrdSet<Name>,
+    /// How many claims of a pool wait.
+    pub(super) waits: imbl::OrdMap<Name, u32>,
+    /// How many claims a caller has of a pool, those that wait among them.
+    pub(super) asked: imbl::HashMap<(Name, Arc<str>), u32>,
     /// Deployments that wait for the machines that they are pinned to, by machine.
     pub(super) pins: imbl::OrdMap<Name, Name>,
     /// Machines by the disks that are in use on them.
@@ -162,6 +173,7 @@ impl Default for Lasting {
             lives: imbl::OrdMap::new(),
             claims: imbl::OrdMap::new(),
             facts: imbl::OrdMap::new(),
+            user_data: imbl::OrdMap::new(),
             certificates: imbl::OrdMap::new(),
             boots: imbl::OrdMap::new(),
             once: imbl::OrdMap::new(),

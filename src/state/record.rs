@@ -32,6 +32,7 @@ mod serial;
 mod served;
 mod tenancy;
 mod used_plan;
+mod user_data;
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -45,6 +46,7 @@ use super::certificate::WipeCertificate;
 use super::learned::CardBoots;
 use super::outbox::{EffectId, Pending};
 use super::prototype::Prototype;
+use super::user_data::Sealed;
 use super::{ApiToken, Claim, Install, Lease, Lease6, Life, Served, Tenancy};
 use crate::model::facts::Facts;
 use crate::model::{Mac, Name};
@@ -90,6 +92,8 @@ pub enum Record {
     Claim(Name, Option<Arc<Claim>>),
     /// What claims run, by its key.
     Prototype(Arc<str>, Option<Arc<Prototype>>),
+    /// Sealed user data of a claim.
+    UserData(Name, Option<Sealed>),
     /// What our agent found out about a machine's hardware.
     Facts(Name, Option<Arc<Facts>>),
     /// What was done to the disks of a machine, by the number of the order.
@@ -221,6 +225,7 @@ kinds! {
     Certificate = 21: certificate::Certificate,
     CardBoots = 22: card_boots::CardBoots,
     BootOnce = 23: boot_once::BootOnce,
+    UserData = 24: user_data::UserData,
 }
 
 impl RecordKind {
@@ -259,6 +264,7 @@ impl Record {
             Record::Claim(..) => RecordKind::Claim,
             Record::Prototype(..) => RecordKind::Prototype,
             Record::Facts(..) => RecordKind::Facts,
+            Record::UserData(..) => RecordKind::UserData,
             Record::Certificate(..) => RecordKind::Certificate,
             Record::CardBoots(..) => RecordKind::CardBoots,
             Record::BootOnce(..) => RecordKind::BootOnce,
@@ -285,6 +291,7 @@ impl Record {
             Record::Claim(name, _) => claim::Claim::write_key(name, out),
             Record::Prototype(key, _) => out.extend_from_slice(key.as_bytes()),
             Record::Facts(machine, _) => facts::Facts::write_key(machine, out),
+            Record::UserData(name, _) => user_data::UserData::write_key(name, out),
             Record::Certificate(epoch, _) => certificate::Certificate::write_key(epoch, out),
             Record::CardBoots(card, _) => card_boots::CardBoots::write_key(card, out),
             Record::BootOnce(machine, _) => boot_once::BootOnce::write_key(machine, out),
@@ -332,6 +339,7 @@ impl Record {
             }
             Record::Claim(_, claim) => claim.as_ref().is_some_and(|claim| put::<claim::Claim>(claim, out)),
             Record::Facts(_, facts) => facts.as_ref().is_some_and(|facts| put::<facts::Facts>(facts, out)),
+            Record::UserData(_, one) => one.as_ref().is_some_and(|one| put::<user_data::UserData>(one, out)),
             Record::Certificate(_, one) => {
                 one.as_ref().is_some_and(|one| put::<certificate::Certificate>(one, out))
             }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac as _};
+use ring::aead::LessSafeKey;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use sha2::Sha256;
 
-use super::{Install, State};
+use super::{Install, State, user_data};
 use crate::desired::Deployment;
 use crate::model::{Name, base64, hex};
 
@@ -29,22 +30,32 @@ struct Keys {
     hmac: Hmac<Sha256>,
     /// Signs what our agent is to do. It follows from the key of the state directory, so that it lasts as long.
     orders: Ed25519KeyPair,
+    /// Seals user data of claims; it follows likewise.
+    user_data: LessSafeKey,
 }
 
 impl From<[u8; 32]> for TokenKey {
     fn from(key: [u8; 32]) -> TokenKey {
         let hmac: Hmac<Sha256> = Hmac::new_from_slice(&key).expect("HMAC takes keys of any length");
-        let mut seed = hmac.clone();
-        seed.update(b"orders of our agent");
-        let seed = seed.finalize().into_bytes();
+        let derived = |purpose: &[u8]| -> [u8; 32] {
+            let mut seed = hmac.clone();
+            seed.update(purpose);
+            seed.finalize().into_bytes().into()
+        };
+        let seed = derived(b"orders of our agent");
         let orders = Ed25519KeyPair::from_seed_unchecked(&seed).expect("a seed has 32 bytes");
-        TokenKey(Arc::new(Keys { hmac, orders }))
+        let user_data = user_data::key(&derived(b"user data of claims"));
+        TokenKey(Arc::new(Keys { hmac, orders, user_data }))
     }
 }
 
 impl TokenKey {
     fn hmac(&self) -> Hmac<Sha256> {
         self.0.hmac.clone()
+    }
+
+    pub(super) fn user_data(&self) -> &LessSafeKey {
+        &self.0.user_data
     }
 
     /// The public key of what is signed for our agent.

@@ -99,7 +99,10 @@ mod tests {
         assert_eq!(open(&other, &sealed), None);
         let mut bent = sealed.to_vec();
         bent[NONCE] ^= 1;
-        assert_eq!((open(&own, &bent), open(&own, &sealed[..NONCE]), open(&own, b"short")), (None, None, None));
+        assert_eq!(
+            (open(&own, &bent), open(&own, &sealed[..NONCE]), open(&own, b"short")),
+            (None, None, None)
+        );
         assert_ne!(seal(&own, [8; NONCE], "hunter2"), sealed);
     }
 }

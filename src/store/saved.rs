@@ -24,6 +24,7 @@ use crate::state::record::{Record, RecordKind};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
 use crate::state::schedule::Pace;
+use crate::state::user_data::Sealed;
 use crate::state::{
     ApiToken, Claim, Event, Guards, Install, Installs, Lasting, Lease, Lease6, Leases, Leases6, Life, Outbox,
     Revision, Serials, Served, Server, State, Tenancy, Trust, claim, conflict, contest, guard, tenancy,
@@ -55,6 +56,8 @@ pub struct Saved {
     pub prototypes: Vec<(Arc<str>, Arc<Prototype>)>,
     /// What our agent found out about machines.
     pub facts: Vec<(Name, Arc<Facts>)>,
+    /// Sealed user data, by claim.
+    pub user_data: Vec<(Name, Sealed)>,
     /// What was done to the disks of machines that were wiped.
     pub certificates: Vec<Arc<WipeCertificate>>,
     /// What the boots of cards showed.
@@ -166,6 +169,8 @@ impl Damage {
             | RecordKind::BootOnce
             // Boots show it again.
             | RecordKind::CardBoots
+            // The claim says that it had some.
+            | RecordKind::UserData
             // The next report says it again.
             | RecordKind::Facts => Some(Flag::Deleted),
             RecordKind::Installs
@@ -229,6 +234,7 @@ impl Saved {
             claims: self.claims.iter().map(|claim| (claim.name.clone(), claim.clone())).collect(),
             facts: self.facts.iter().cloned().collect(),
             prototypes: self.prototypes.iter().cloned().collect(),
+            user_data: self.user_data.iter().cloned().collect(),
             certificates: self.certificates.iter().map(|one| (one.epoch, one.clone())).collect(),
             boots: self.boots.iter().cloned().collect(),
             once: self.once.iter().cloned().collect(),
@@ -349,6 +355,7 @@ impl Saved {
             Record::Life(machine, life) => self.lives.extend(life.map(|life| (machine, life))),
             Record::Claim(_, claim) => self.claims.extend(claim),
             Record::Prototype(key, one) => self.prototypes.extend(one.map(|one| (key, one))),
+            Record::UserData(name, one) => self.user_data.extend(one.map(|one| (name, one))),
             Record::Certificate(_, one) => self.certificates.extend(one),
             Record::Facts(machine, facts) => self.facts.extend(facts.map(|facts| (machine, facts))),
             Record::CardBoots(card, boots) => self.boots.extend(boots.map(|boots| (card, boots))),
@@ -465,6 +472,7 @@ impl Saved {
             claims,
             prototypes,
             facts,
+            user_data,
             certificates,
             boots,
             once,
@@ -500,6 +508,7 @@ impl Saved {
         records.extend(prototypes.into_iter().map(|(key, one)| Record::Prototype(key, Some(one))));
         records.extend(claims.into_iter().map(|claim| Record::Claim(claim.name.clone(), Some(claim))));
         records.extend(facts.into_iter().map(|(machine, facts)| Record::Facts(machine, Some(facts))));
+        records.extend(user_data.into_iter().map(|(name, one)| Record::UserData(name, Some(one))));
         records.extend(certificates.into_iter().map(|one| Record::Certificate(one.epoch, Some(one))));
         records.extend(boots.into_iter().map(|(card, boots)| Record::CardBoots(card, Some(boots))));
         records.extend(once.into_iter().map(|(machine, once)| Record::BootOnce(machine, Some(once))));

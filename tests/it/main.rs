@@ -9,6 +9,7 @@ mod bounds;
 mod campaign;
 mod check;
 mod ci;
+mod claims;
 mod commands;
 mod contexts;
 mod contract;

@@ -299,7 +299,34 @@ fn a_machine_that_is_given_back_is_wiped_by_the_agent_and_goes_to_who_waits() {
         let body = json!({ "order": order.id, "epoch": order.epoch, "result": result });
         post(&net, "box", &session, "agent/v1/report", &body)
     };
-    assert_eq!(report(&again, "done").0, "204");
+    // Whoever says that disks are wiped has to show it.
+    let refused = report(&again, "done");
+    assert!(refused.0 == "409" && refused.1.contains("there is no certificate"), "{refused:?}");
+    let failed = row(&net, "orders", "m1");
+    assert_eq!((&failed["condition"], &failed["work"]), (&"failed".into(), &"wiping".into()), "{failed:#}");
+    ctl(&net, &["retry", "m1"]);
+    let repeated = order(&net, &line, &session, "b2", 0).unwrap();
+    assert_eq!(repeated.task, wipe.task);
+    let shown = |bytes: u64| {
+        let samples = json!({ "seed": 7, "length": 65536, "offsets": [0, bytes - 65536] });
+        let disk = json!({
+            "id": disks[0].id, "serial": disks[0].serial, "bytes": bytes, "asked": "clear", "reached": "clear",
+            "methods": [{ "method": "zeroout", "status": "ok" }], "samples": samples, "seconds": 1
+        });
+        let certificate =
+            json!({ "agent": "0.3", "kernel": "6.1", "started": 1, "finished": 2, "disks": [disk] });
+        json!({ "order": wipe.id, "epoch": wipe.epoch, "result": "done", "certificate": certificate })
+    };
+    let reported = post(&net, "box", &session, "agent/v1/report", &shown(disks[0].bytes));
+    assert_eq!(reported.0, "204", "{reported:?}");
+    let number = wipe.epoch.to_string();
+    let kept = row(&net, "certificates", &number);
+    assert_eq!(
+        (&kept["machine"], &kept["disks"][0]),
+        (&"m1".into(), &disks[0].id.as_str().into()),
+        "{kept:#}"
+    );
+    assert!(ctl(&net, &["describe", "certificate", &number]).contains("zeroout"));
     assert_eq!(row(&net, "claims", &second)["machine"], Value::Null, "its disks were not read back yet");
     let verify = order(&net, &line, &session, "b2", 0).unwrap();
     assert!(matches!(verify.task, Task::Verify { .. }), "{verify:?}");

@@ -200,7 +200,9 @@ impl Cloud {
         self.load_prototypes();
         self.adopt();
         self.commit();
-        let open: Vec<Arc<Pending>> = self.state().unwrap().outbox().iter().cloned().collect();
+        // It may have died again meanwhile.
+        let Some(state) = self.state() else { return };
+        let open: Vec<Arc<Pending>> = state.outbox().iter().cloned().collect();
         open.into_iter().for_each(|pending| self.control(&pending));
     }
 
@@ -380,7 +382,8 @@ fn machines_are_given_taken_back_and_wiped_and_none_is_lost() {
     for seed in first..first + runs {
         println!("SIM_SEED={seed} SIM_RUNS=1 SIM_METAL={count} cargo test --test sim cloud");
         let began = std::time::Instant::now();
-        let (steps, rules, crashes) = play(seed, count, 60_000);
+        // The first report of each machine is one, and enough has to happen besides.
+        let (steps, rules, crashes) = play(seed, count, 60_000.max(60 * count as u64));
         let Rules { granted, installs, wiped, .. } = rules;
         println!(
             "{steps} steps in {:.1} s, {crashes} crashes, {granted} granted, {installs} installed, {wiped} wiped",

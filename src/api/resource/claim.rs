@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{EditRequest, Edited, Row, or_dash};
 use crate::api::Word;
 use crate::api::audit::{about, about_unless_said};
-use crate::api::body::Posted;
+use crate::api::body::{Posted, SMALL_MAX};
 use crate::api::idempotency::Keys;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
@@ -27,7 +27,11 @@ use crate::state::claim::{Wanted, WhyNot};
 use crate::state::command::Outcome;
 use crate::state::lifecycle;
 use crate::state::prototype::missing_file;
+use crate::state::user_data::USER_DATA_MAX;
 use crate::state::{self, ApiToken, Verb};
+
+/// Largest body of a claim: each byte of its user data may take six in JSON.
+const BODY_MAX: usize = SMALL_MAX + 6 * USER_DATA_MAX;
 
 /// Most machines of which one claim says why it does not have them.
 const REASONS_MAX: usize = 10_000;
@@ -76,6 +80,9 @@ pub struct Claim {
     pub level: Word<WipeLevel>,
     /// Whether it lasts until a manifest takes its machine over.
     pub kept: bool,
+    /// Whether user data are stored for its machine.
+    #[serde(default)]
+    pub user_data: bool,
     /// Its place among those of its pool that wait, from 1 on.
     pub place: Option<usize>,
     /// Why it waits, or what follows, for people.
@@ -116,6 +123,11 @@ pub struct ClaimWanted {
     /// How long it lasts from when it has its machine, as `8h`: as long as the pool allows where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
+    /// What its machine is to be given: the variable `user_data` of templates, and the user data that cloud-init reads. At
+    /// most 1 MiB. They are stored sealed, and erased when the machine is installed (where cloud-init reads them from here,
+    /// when the claim is over).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
 }
 
 /// `POST /v1/claims/NAME/extend`
@@ -187,6 +199,7 @@ fn row(state: &state::State, claim: &state::Claim, now: Time, queues: &mut Queue
         on_return: claim.on_return.into(),
         level: claim.level.into(),
         kept: claim.keep,
+        user_data: claim.has_user_data,
         place: number,
         reason: reason(state, claim, number, &obstacles),
         obstacles,
@@ -359,7 +372,7 @@ async fn claim<B: Backend>(
     by: By,
     axum::Extension(keys): axum::Extension<Keys>,
     headers: HeaderMap,
-    Posted(wanted): Posted<ClaimWanted>,
+    Posted(wanted): Posted<ClaimWanted, BODY_MAX>,
 ) -> Response {
     let caller = by.0.0.clone();
     let whole = serde_json::to_string(&wanted).unwrap_or_default();
@@ -375,7 +388,8 @@ async fn claim<B: Backend>(
         return answer;
     }
     let key = Keys::digest(&caller, &headers, &whole).map(Arc::from);
-    let verb = Verb::Claim(Wanted { key, ..understood }.into());
+    let user_data = wanted.user_data.as_ref().map(|text| backend.sealed_user_data(text));
+    let verb = Verb::Claim(Wanted { key, user_data, ..understood }.into());
     let what = format!("claim a machine of pool {}", wanted.pool);
     let said = what.clone();
     let sender = caller.clone();
@@ -421,6 +435,9 @@ impl ClaimWanted {
         let pool = self.pool.parse().map_err(|error| format!("pool: `{}`: {error}", self.pool))?;
         let name =
             self.name.as_ref().map(|name| name.parse().map_err(|error| format!("name: `{name}`: {error}")));
+        if self.user_data.as_ref().is_some_and(|text| text.len() > USER_DATA_MAX) {
+            return Err(format!("user_data: there may be {USER_DATA_MAX} bytes at most"));
+        }
         let (ttl, name) = (self.ttl.as_deref().map(span).transpose()?, name.transpose()?);
         Ok(Wanted { ttl, name, ..Wanted::of(pool) })
     }
@@ -597,7 +614,7 @@ mod tests {
     fn what_is_wrong_with_a_wish_is_named() {
         let wanted = |pool: &str, name: Option<&str>, ttl: Option<&str>| {
             let (name, ttl) = (name.map(str::to_owned), ttl.map(str::to_owned));
-            ClaimWanted { pool: pool.into(), name, ttl }.understood()
+            ClaimWanted { pool: pool.into(), name, ttl, user_data: None }.understood()
         };
         let right = wanted("ci", Some("web"), Some("2h")).unwrap();
         assert_eq!((right.pool.as_str(), right.ttl), ("ci", Some(Span::seconds(7200))));
@@ -610,5 +627,10 @@ mod tests {
             let said = found.unwrap_err();
             assert!(said.starts_with(why), "{said}");
         }
+        let long = |count: usize| {
+            ClaimWanted { pool: "ci".into(), user_data: Some("x".repeat(count)), ..ClaimWanted::default() }
+                .understood()
+        };
+        assert!(long(USER_DATA_MAX).is_ok() && long(USER_DATA_MAX + 1).is_err());
     }
 }

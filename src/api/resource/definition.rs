@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
+use crate::api::Word;
 use crate::desired::{Definition, DefinitionBody};
 use crate::manifest::Kind;
-use crate::model::Name;
+use crate::model::{Name, OnReturn, WipeLevel};
 use crate::state::State;
 
 /// A row of `GET /v1/profiles`. Boot, template and subnet may be inherited.
@@ -46,6 +47,27 @@ pub struct Pool {
     pub max: Option<i64>,
     /// After this a claim ends by itself, as in `8h`.
     pub ttl: Option<String>,
+    /// Most claims of one caller at a time, those that wait among them.
+    #[serde(default)]
+    pub per_caller: Option<u32>,
+    /// Whether only machines are given out whose disks are known to be clean; absent, as the next two are, where mistakes in
+    /// its profile keep it from giving out any.
+    #[serde(default)]
+    pub clean: Option<bool>,
+    /// What happens to a machine that is given back, and to which level its disks are wiped.
+    #[serde(default)]
+    pub on_return: Option<Word<OnReturn>>,
+    #[serde(default)]
+    pub level: Option<Word<WipeLevel>>,
+    /// How many machines it could give out now.
+    #[serde(default)]
+    pub free: usize,
+    /// How many machines claims have.
+    #[serde(default)]
+    pub given_out: u32,
+    /// How many claims wait.
+    #[serde(default)]
+    pub waiting: usize,
     pub origin: String,
 }
 
@@ -54,18 +76,18 @@ pub trait Defined: Row {
     const KIND: Kind;
 
     /// `None` for a definition of another kind.
-    fn of(name: &Name, definition: &Definition) -> Option<Self>;
+    fn of(state: &State, name: &Name, definition: &Definition) -> Option<Self>;
 }
 
 /// All of a kind, by name.
 pub fn all<T: Defined>(state: &State) -> Vec<T> {
     let own = state.desired().definitions.iter().filter(|((kind, _), _)| *kind == T::KIND);
-    own.filter_map(|((_, name), definition)| T::of(name, definition)).collect()
+    own.filter_map(|((_, name), definition)| T::of(state, name, definition)).collect()
 }
 
 /// The one of this name.
 pub fn one<T: Defined>(state: &State, name: &Name) -> Option<T> {
-    T::of(name, state.desired().definitions.get(&(T::KIND, name.clone()))?)
+    T::of(state, name, state.desired().definitions.get(&(T::KIND, name.clone()))?)
 }
 
 fn text<T: ToString>(value: Option<&T>) -> Option<String> {
@@ -75,7 +97,7 @@ fn text<T: ToString>(value: Option<&T>) -> Option<String> {
 impl Defined for Profile {
     const KIND: Kind = Kind::Profile;
 
-    fn of(name: &Name, Definition { origin, body }: &Definition) -> Option<Profile> {
+    fn of(_: &State, name: &Name, Definition { origin, body }: &Definition) -> Option<Profile> {
         let DefinitionBody::Profile { extends, subnet, boot, template, .. } = body else { return None };
         Some(Profile {
             name: name.to_string(),
@@ -91,7 +113,7 @@ impl Defined for Profile {
 impl Defined for Template {
     const KIND: Kind = Kind::Template;
 
-    fn of(name: &Name, Definition { origin, body }: &Definition) -> Option<Template> {
+    fn of(_: &State, name: &Name, Definition { origin, body }: &Definition) -> Option<Template> {
         let DefinitionBody::Template { kind, file, .. } = body else { return None };
         let (kind, file) = (text(kind.as_ref()), text(file.as_ref()));
         Some(Template { name: name.to_string(), kind, file, origin: origin.to_string() })
@@ -101,9 +123,17 @@ impl Defined for Template {
 impl Defined for Pool {
     const KIND: Kind = Kind::Pool;
 
-    fn of(name: &Name, Definition { origin, body }: &Definition) -> Option<Pool> {
+    fn of(state: &State, name: &Name, Definition { origin, body }: &Definition) -> Option<Pool> {
         let DefinitionBody::Pool { profile, select, max, ttl } = body else { return None };
+        let pool = state.desired().pools.get(name);
         Some(Pool {
+            per_caller: pool.and_then(|pool| pool.per_caller),
+            clean: pool.map(|pool| pool.clean),
+            on_return: pool.map(|pool| pool.on_return.into()),
+            level: pool.map(|pool| pool.level.into()),
+            free: pool.map_or(0, |pool| state.free_for(pool)),
+            given_out: state.claimed_of(name),
+            waiting: state.waiting(name).len(),
             name: name.to_string(),
             profile: text(profile.as_ref()),
             select: select.clone(),
@@ -146,7 +176,8 @@ impl Row for Template {
 }
 
 impl Row for Pool {
-    const COLUMNS: &'static [&'static str] = &["NAME", "PROFILE", "SELECT", "MAX", "TTL"];
+    const COLUMNS: &'static [&'static str] =
+        &["NAME", "PROFILE", "SELECT", "MAX", "TTL", "FREE", "GIVEN OUT", "WAITING"];
 
     fn name(&self) -> &str {
         &self.name
@@ -160,6 +191,9 @@ impl Row for Pool {
             select.join(","),
             or_dash(self.max.as_ref()),
             or_dash(self.ttl.as_ref()),
+            self.free.to_string(),
+            self.given_out.to_string(),
+            self.waiting.to_string(),
         ]
     }
 }

@@ -153,7 +153,14 @@ pub fn routes<B: Backend>() -> Routes<B> {
         .answers::<Machine>(StatusCode::OK, "The machine, with its order")
         .says(StatusCode::NOT_FOUND, "There is no such machine")
         .says(StatusCode::CONFLICT, "Somebody has it, it is protected or held, or it has other disks");
-    Routes::new().add(wiped, wipe::<B>)
+    let cancelled = Route::delete(
+        "/v1/orders/{machine}",
+        "Cancels the order to wipe a machine that our agent does not run on yet",
+    )
+    .answers::<Machine>(StatusCode::OK, "The machine, whose disks stay as they are")
+    .says(StatusCode::NOT_FOUND, "There is no such machine")
+    .says(StatusCode::CONFLICT, "It has no order, or our agent runs under it already");
+    Routes::new().add(wiped, wipe::<B>).add(cancelled, cancel::<B>)
 }
 
 async fn wipe<B: Backend>(
@@ -175,4 +182,13 @@ async fn wipe<B: Backend>(
     let what = format!("wipe machine {name} ({level}): {}", wanted.disks.join(", "));
     let disks = wanted.disks.iter().map(|disk| Arc::from(disk.as_str())).collect();
     hold::changed(backend, caller, name, what, |name| Verb::Wipe(name, disks, level)).await
+}
+
+async fn cancel<B: Backend>(
+    State(backend): State<B>,
+    Extension(caller): Extension<Caller>,
+    Path(machine): Path<String>,
+) -> Response {
+    let what = format!("cancel the wipe of machine {machine}");
+    hold::changed(backend, caller, machine, what, Verb::Withdraw).await
 }

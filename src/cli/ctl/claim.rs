@@ -1,5 +1,6 @@
 //! `voldemortctl claim POOL`, `extend` and `keep`: machines of pools.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -16,6 +17,7 @@ use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::model::Span;
+use crate::state::user_data::USER_DATA_MAX;
 
 /// Claim a machine of a pool
 ///
@@ -31,6 +33,9 @@ pub(super) struct Arguments {
     /// How long it lasts from when it has its machine, as 8h; as long as the pool allows if absent
     #[arg(long = "for", value_name = "DURATION")]
     ttl: Option<String>,
+    /// A file of text, up to 1 MiB, for its machine: templates have it as `user_data`, and cloud-init as its user data
+    #[arg(long, value_name = "FILE")]
+    user_data: Option<PathBuf>,
     /// Wait until its machine is installed
     #[arg(long)]
     wait: bool,
@@ -77,7 +82,14 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         return Exit::Usage;
     };
     let (pool, name, ttl) = (arguments.pool.clone(), arguments.name.clone(), arguments.ttl.clone());
-    let wanted = ClaimWanted { pool, name, ttl };
+    let user_data = match arguments.user_data.as_deref().map(text_of).transpose() {
+        Ok(user_data) => user_data,
+        Err(why) => {
+            remote::failed(&ClientError::Refused(why), json);
+            return Exit::Usage;
+        }
+    };
+    let wanted = ClaimWanted { pool, name, ttl, user_data };
     let made = remote.block_on(async |client| client.post::<Claim>("/v1/claims", &wanted).await);
     let made = match made {
         Ok(made) => made,
@@ -107,6 +119,16 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         }
         Err(error) => remote::failed(&error, json),
     }
+}
+
+/// The text of a file of user data.
+fn text_of(path: &Path) -> Result<String, String> {
+    let wrong = |why: String| format!("--user-data {}: {why}", path.display());
+    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    if bytes.len() > USER_DATA_MAX {
+        return Err(wrong(format!("it has {} bytes, and there may be {USER_DATA_MAX} at most", bytes.len())));
+    }
+    String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8: user data are text".into()))
 }
 
 /// The claim when it is installed, waits for a person, or the time is over.

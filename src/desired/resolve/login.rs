@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::pool::of_pools;
 use super::{Resolver, deployments};
 use crate::desired::{Deployment, Template};
 use crate::manifest::{Code, Level, Mark, Problem};
@@ -27,18 +28,30 @@ impl Resolver<'_> {
                 locked.entry((&template.name, mark)).or_default().push(&deployment.name);
             }
         }
-        let problem = |((template, mark), names): ((&Name, Mark), Vec<&Name>)| {
+        let mut pools: BTreeMap<(&Name, Mark), Vec<&Name>> = BTreeMap::new();
+        for pool in self.desired.pools.values() {
+            let Some(template) = pool.prototype.template.as_deref() else { continue };
+            let profile = self.documents.profiles.get(&pool.profile);
+            if let Some(profile) =
+                profile.filter(|_| template.origin.is_none() && !is_open(&pool.prototype, template))
+            {
+                let place = (&template.name, profile.mark);
+                if !locked.contains_key(&place) {
+                    pools.entry(place).or_default().push(&pool.name);
+                }
+            }
+        }
+        let problem = |(template, mark): (&Name, Mark)| {
             let message = format!("nobody can log in to what template `{template}` installs here");
-            Problem::new(
-                Code::NoLogin,
-                mark,
-                message,
-                "it sets neither a key nor a password: all accounts are locked",
-            )
-            .note(format!("concerns {}", deployments(&names)))
-            .help("set `ssh-keys = [\"ssh-ed25519 …\"]`, or `root-hash` in `vars`")
+            let label = "it sets neither a key nor a password: all accounts are locked";
+            Problem::new(Code::NoLogin, mark, message, label)
+                .help("set `ssh-keys = [\"ssh-ed25519 …\"]`, or `root-hash` in `vars`")
         };
-        let problems: Vec<Problem> = locked.into_iter().map(problem).collect();
+        let of_deployments = locked
+            .into_iter()
+            .map(|(place, names)| problem(place).note(format!("concerns {}", deployments(&names))));
+        let of_pools = pools.into_iter().map(|(place, names)| of_pools(problem(place), &names));
+        let problems: Vec<Problem> = of_deployments.chain(of_pools).collect();
         self.problems.extend(problems);
     }
 

@@ -107,6 +107,15 @@ impl Resolver<'_> {
     }
 }
 
+/// A mistake of what machines of these pools install, which keeps nothing from being served.
+pub(super) fn of_pools(mut problem: Problem, pools: &[&Name]) -> Problem {
+    if problem.level == Level::Error {
+        problem.level = Level::Warning;
+    }
+    let plural = if pools.len() == 1 { "" } else { "s" };
+    problem.note(format!("concerns pool{plural} {}", super::listed(pools)))
+}
+
 /// A mistake that keeps a pool from giving out machines, and keeps nothing from being served.
 fn without_effect(mut problem: Problem, pool: &Name) -> Problem {
     if problem.level == Level::Error {

@@ -1,7 +1,8 @@
 //! What an installer's command line needs for an unattended installation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::pool::of_pools;
 use super::variable::Want;
 use super::{Resolver, deployments};
 use crate::desired::{Boot, Template};
@@ -18,6 +19,11 @@ fn meets(word: &Text, need: &Need) -> bool {
     word.source().split_whitespace().any(begins)
 }
 
+/// With the deployments that it concerns.
+fn concerning(problem: Problem, users: &[&Name]) -> Problem {
+    if users.is_empty() { problem } else { problem.note(format!("concerns {}", deployments(users))) }
+}
+
 impl Resolver<'_> {
     /// Boots that do not lead their installer to the answers, once for each boot and template.
     pub(super) fn unattended(&mut self) {
@@ -32,7 +38,31 @@ impl Resolver<'_> {
             self.attended(boot, template, &users).or_else(|| self.wants_disc(boot, template, &users))
         });
         let problems: Vec<Problem> = problems.collect();
-        self.problems.extend(problems);
+        let of_pools = self.unattended_pools();
+        self.problems.extend(problems.into_iter().chain(of_pools));
+    }
+
+    /// The same for what claims of pools would install, where no deployment does. Nothing is kept from being served by it.
+    fn unattended_pools(&self) -> Vec<Problem> {
+        let deployments = self.desired.deployments.values();
+        let known: BTreeSet<(&Name, Option<&Name>)> =
+            deployments.map(|one| (&one.boot.name, one.template.as_ref().map(|own| &own.name))).collect();
+        let mut pairs: BTreeMap<(&Name, &Name), (&Boot, &Template, Vec<&Name>)> = BTreeMap::new();
+        for pool in self.desired.pools.values() {
+            let prototype = &*pool.prototype;
+            let Some(template) = &prototype.template else { continue };
+            let fresh = || (&*prototype.boot, &**template, Vec::new());
+            let pair = pairs.entry((&prototype.boot.name, &template.name));
+            pair.or_insert_with(fresh).2.push(&pool.name);
+        }
+        let pairs =
+            pairs.into_iter().filter(|((boot, template), _)| !known.contains(&(*boot, Some(*template))));
+        let problem = |(boot, template, pools): (&Boot, &Template, Vec<&Name>)| {
+            let found =
+                self.attended(boot, template, &[]).or_else(|| self.wants_disc(boot, template, &[]))?;
+            Some(of_pools(found, &pools))
+        };
+        pairs.filter_map(|(_, pair)| problem(pair)).collect()
     }
 
     fn attended(&self, boot: &Boot, template: &Template, users: &[&Name]) -> Option<Problem> {
@@ -58,12 +88,12 @@ impl Resolver<'_> {
             let problem = Problem::new(Code::NoAnswers, mark, message, label);
             let naming = needs.iter().find(|need| need.help.contains("answers_url"));
             let help = naming.map_or("use `{{ answers_url }}` in one of its words", |need| need.help);
-            return Some(problem.note(format!("concerns {}", deployments(users))).help(help));
+            return Some(concerning(problem, users).help(help));
         }
         let missing = needs.iter().find(|need| !boot.cmdline.iter().any(|word| meets(word, need)))?;
         let message = format!("boot `{}` with template `{}` would ask questions", boot.name, template.name);
         let problem = Problem::new(Code::Attended, mark, message, missing.why);
-        Some(problem.note(format!("concerns {}", deployments(users))).help(missing.help))
+        Some(concerning(problem, users).help(missing.help))
     }
 
     /// The installer of a disc that is booted from the network: it does not find its packages.
@@ -77,6 +107,6 @@ impl Resolver<'_> {
             boot.name
         );
         let problem = Problem::new(Code::WantsDisc, initrd.mark, message, "this initrd is made for the disc");
-        Some(problem.note(format!("concerns {}", deployments(users))).help(image.hint))
+        Some(concerning(problem, users).help(image.hint))
     }
 }

@@ -207,7 +207,7 @@ impl Resolver<'_> {
         let message = format!("the command line of boot `{boot}` uses `{variable}`, which nothing sets");
         let label = format!("no value for {}", deployments(names));
         let problem = Problem::new(Code::Unset, word.mark, message, label);
-        let known = render::known::WELL_KNOWN.iter().map(|(name, _)| *name);
+        let known = render::known::written();
         Some(match similar(variable, known) {
             Some(near) => problem.help(format!("did you mean `{near}`?")),
             None => problem.help(self.set_in(variable, names)),
@@ -274,7 +274,7 @@ impl Resolver<'_> {
         let problem = Problem::new(Code::Unset, mark, message, label)
             .also(own.mark, format!("not declared in this template's `vars`{either}"));
         let declared = template.inputs.keys().map(String::as_str);
-        let known = render::known::WELL_KNOWN.iter().map(|(name, _)| *name);
+        let known = render::known::written();
         let near = similar(variable, declared.chain(known));
         let key = variable.replace('_', "-");
         let kind =
@@ -363,7 +363,7 @@ fn never_used(name: &str, field: &Field, used: &BTreeSet<String>) -> Problem {
 fn known_kind(name: &str) -> Option<VariableType> {
     match name {
         "packages" | "users" | "ssh_keys" => Some(VariableType::List),
-        "disk" | "timezone" | "hostname" | "domain" => Some(VariableType::String),
+        "disk" | "timezone" | "hostname" | "domain" | "user_data" => Some(VariableType::String),
         _ => None,
     }
 }

@@ -59,7 +59,7 @@ impl Facts<'_> {
         for list in ["packages", "users", "ssh_keys"] {
             put(&mut facts, wanted, list, || Value::List(Vec::new()));
         }
-        for empty in ["disk", "timezone"] {
+        for empty in ["disk", "timezone", "user_data"] {
             put(&mut facts, wanted, empty, || text(None));
         }
         put(&mut facts, wanted, "hostname", || text(Some(deployment.name.to_string())));

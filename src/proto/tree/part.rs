@@ -9,6 +9,7 @@ use crate::model::{Content, Mac};
 use crate::render::installer::{self, AnswerContent, AnswerFile};
 use crate::render::{RenderError, Text as Source, Value};
 use crate::state::memo::{Subject, Text};
+use crate::state::user_data::UserData;
 use crate::state::{Stage, State};
 
 pub(super) fn machine_of<'a>(state: &'a State, deployment: &Deployment) -> Option<&'a Arc<Machine>> {
@@ -27,7 +28,9 @@ pub(super) fn serve(
     let part = Part::of(state, deployment, file)
         .ok_or_else(|| Refusal::new(RefusalReason::Gone, format!("{} has no machine", deployment.name)))?;
     let render = || part.render(state, deployment, at);
-    let text = match &state.memo() {
+    // What is to be erased is not kept here either.
+    let has_user_data = state.claims().get(&deployment.name).is_some_and(|claim| claim.has_user_data);
+    let text = match state.memo().filter(|_| !has_user_data) {
         Some(memo) => {
             let subject = part.subject(state, deployment, at);
             let tagged =
@@ -89,10 +92,30 @@ impl<'a> Part<'a> {
         deployment: &Deployment,
         at: Option<IpAddr>,
     ) -> Result<String, RenderError> {
-        let Part { template, file: _, mac } = *self;
+        let Part { template, file, mac } = *self;
+        let is_metadata = installer::METADATA_FILES.contains(file);
         let facts = Facts { state, deployment, mac, address: state.address_of(deployment, mac), at };
         let secret = |name: &str| state.secrets().get(name);
-        let fill = |text: &Source| facts.fill(&|name| text.uses(name), |facts| text.render(facts, &secret));
+        let given = match state.user_data(&deployment.name) {
+            UserData::None => None,
+            UserData::Text(text) => Some(text),
+            UserData::Withheld(why) => {
+                let message = format!("the user data of claim {} can't be given out: {why}", deployment.name);
+                return Err(RenderError { line: 0, column: 0, message });
+            }
+        };
+        let fill = |text: &Source| {
+            facts.fill(&|name| text.uses(name), |facts| {
+                match given.as_ref().filter(|_| text.uses("user_data")) {
+                    Some(given) => {
+                        let mut facts = facts.clone();
+                        facts.insert("user_data".into(), Value::String(given.clone()));
+                        text.render(&facts, &secret)
+                    }
+                    None => text.render(facts, &secret),
+                }
+            })
+        };
         let meta_data = || {
             let host = match facts.all().remove("hostname") {
                 Some(Value::String(host)) => host,
@@ -101,6 +124,10 @@ impl<'a> Part<'a> {
             installer::meta_data(&state.instance_id(deployment), &host)
         };
         match self.file.content {
+            // cloud-init gets them as they are, unless a template of the profile makes its user data.
+            AnswerContent::Main if is_metadata && deployment.user_data.is_none() && given.is_some() => {
+                Ok(given.unwrap_or_default())
+            }
             AnswerContent::Main => template.map_or(Ok(String::new()), |template| fill(&template.text)),
             AnswerContent::Empty => Ok(String::new()),
             AnswerContent::MetaData => Ok(meta_data()),

@@ -1,11 +1,13 @@
 //! Which machine each deployment of a revision has.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 
+use super::super::queue::Waiter;
 use super::super::{Install, State, lineage};
-use crate::desired::{Desired, Machine, Place, differences};
+use crate::desired::{Desired, Machine, Place, Pool, differences};
 use crate::model::Name;
 use crate::model::wish::{self, Lacks, is_wish};
 
@@ -89,10 +91,15 @@ fn chosen(base: &State, desired: &Desired, mut next: imbl::OrdMap<Name, Name>) -
     for (name, former) in lineage::renamed_choices(base, desired, new, may_have) {
         keep(&mut open, &|one| (*one == name).then(|| former.clone()));
     }
+    let is_open = |machine: &Name| !is_pinned(machine) && !taken.contains(machine) && !base.is_taken(machine);
+    let kept = if open.is_empty() { BTreeSet::new() } else { for_claims(base, desired, is_open) };
     let mut choices = Choices::new(base, desired, &open);
     for (name, labels) in open {
         let is_taken = |machine: &Name| {
-            is_pinned(machine) || taken.contains(machine) || base.is_kept_from(name, machine)
+            is_pinned(machine)
+                || taken.contains(machine)
+                || kept.contains(machine)
+                || base.is_kept_from(name, machine)
         };
         if let Some(machine) = choices.next(labels, is_taken) {
             taken.insert(machine.clone());
@@ -109,7 +116,49 @@ fn chosen(base: &State, desired: &Desired, mut next: imbl::OrdMap<Name, Name>) -
     next
 }
 
+/// Machines that claims wait for and can have under a revision: who begins to wait after them has none of these. As many as
+/// there are such claims; the queue gives them out when the revision is adopted.
+fn for_claims(base: &State, desired: &Desired, is_open: impl Fn(&Name) -> bool) -> BTreeSet<Name> {
+    let mut kept = BTreeSet::new();
+    // How far each pool has looked, and how many machines its claims will have.
+    let mut looks = BTreeMap::new();
+    for waiter in base.in_turn() {
+        let Waiter::Claim(name) = waiter else { continue };
+        let Some(claim) = base.lasting.claims.get(name) else { continue };
+        let Some(pool) = desired.pools.get(&claim.pool) else { continue };
+        let fresh = || (desired.machines.values(), base.claimed_of(&pool.name));
+        let (machines, held) = looks.entry(&pool.name).or_insert_with(fresh);
+        if pool.max.is_some_and(|max| *held >= max) {
+            continue;
+        }
+        let fits = |machine: &&Arc<Machine>| {
+            let name = &machine.name;
+            is_open(name) && !kept.contains(name) && base.may_claim(pool, machine)
+        };
+        if let Some(machine) = machines.find(fits) {
+            kept.insert(machine.name.clone());
+            *held += 1;
+        }
+    }
+    kept
+}
+
 impl State {
+    /// Whether nothing but a tenancy keeps a machine from the claims of a pool.
+    fn may_claim(&self, pool: &Pool, machine: &Machine) -> bool {
+        let life = self.life(&machine.name);
+        let is_clean = || life.is_some_and(|life| life.is_clean());
+        let is_suitable = match &pool.prototype.place {
+            Place::Select(labels) => self.lacks(machine, labels).is_none(),
+            Place::Machine(own) => *own == machine.name,
+        };
+        is_suitable
+            && self.hold(&machine.name).is_none()
+            && machine.protect != Some(true)
+            && !self.lasting.protected.contains(&machine.name)
+            && (!pool.clean || is_clean())
+    }
+
     /// The last installation of a deployment under its own name.
     pub(super) fn last_install(&self, name: &Name) -> Option<&Install> {
         let own = self.lasting.installs.named(name).filter(|one| one.deployment == *name && !one.closed);
@@ -217,8 +266,6 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::model::Origin;
     use crate::model::facts::Facts;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::super::claim::{CLAIMS_MAX, Claim, Granted, Wanted};
 use super::super::command::Outcome;
 use super::super::lifecycle::tenancy as holding;
-use super::super::prototype;
+use super::super::{prototype, user_data};
 use super::cycle::Cycle;
 use crate::model::{Name, Span};
 
 /// A claim is made. It gets a machine at once if it is its turn and one is free, else it waits.
 pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
-    let Wanted { pool, ttl, name: base, key, prototype } = wanted;
+    let Wanted { pool, ttl, name: base, key, prototype, user_data } = wanted;
     let made = key.as_ref().and_then(|key| cycle.state.derived.keyed.get(key));
     let made = made.and_then(|name| cycle.state.lasting.claims.get(name));
     if let Some(made) = made.filter(|made| made.by == *cycle.by) {
@@ -30,9 +30,23 @@ pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
     if claims.len() >= CLAIMS_MAX {
         return Outcome::Refused(format!("{CLAIMS_MAX} claims are open; release some first"));
     }
-    let of_caller = || claims.values().filter(|claim| claim.pool == pool && claim.by == *cycle.by).count();
-    if let Some(most) = own.per_caller.filter(|most| of_caller() >= *most as usize) {
+    let of_caller = || cycle.state.asked_by(&pool, cycle.by);
+    if let Some(most) = own.per_caller.filter(|most| of_caller() >= *most) {
         return Outcome::Refused(format!("{} has {most} claims of pool {pool} already, its most", cycle.by));
+    }
+    if let Some(sealed) = &user_data {
+        if !own.prototype.reads_user_data() {
+            return Outcome::Refused(format!(
+                "machines of pool {pool} are given no user data: no template of its profile uses `user_data`, and nothing \
+                 leads cloud-init to `nocloud_url`"
+            ));
+        }
+        if cycle.state.user_data_bytes() + sealed.len() > user_data::TOTAL_MAX {
+            let most = user_data::TOTAL_MAX >> 20;
+            return Outcome::Refused(format!(
+                "the user data of all claims would have more than {most} MiB: release some claims first, or claim without"
+            ));
+        }
     }
     // What it runs is stored with it, or is stored for another claim already.
     let runs = prototype::key(&own);
@@ -66,7 +80,9 @@ pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
         keep: false,
         key,
         prototype: Some(runs),
+        has_user_data: user_data.is_some(),
     });
+    user_data.into_iter().for_each(|sealed| cycle.put_user_data(&name, sealed));
     cycle.serve_queue();
     cycle.state.lasting.claims.get(&name).map_or(Outcome::Done, |claim| Outcome::Claimed(claim.clone()))
 }
@@ -116,4 +132,16 @@ fn had(cycle: &Cycle<'_>, name: &Name) -> Result<(Arc<Claim>, Granted), String> 
     let claim = cycle.state.lasting.claims.get(name).ok_or_else(|| format!("there is no claim {name}"))?;
     let place = claim.place.clone().ok_or_else(|| format!("claim {name} still waits for a machine"))?;
     Ok((claim.clone(), place))
+}
+
+/// The machine of a claim is installed: its user data are erased, unless the installed system reads them as well.
+pub(super) fn installed(mut cycle: Cycle<'_>, name: &Name) {
+    let Some(claim) = cycle.state.lasting.claims.get(name).filter(|claim| claim.has_user_data).cloned()
+    else {
+        return;
+    };
+    if cycle.state.outlives_user_data(&claim) {
+        cycle.erase_user_data(name);
+        cycle.put_claim(Claim { has_user_data: false, ..Claim::clone(&claim) });
+    }
 }

@@ -13,6 +13,7 @@ use super::super::outbox::Task;
 use super::super::prototype::Prototype;
 use super::super::queue::{self, Waiter};
 use super::super::record::Record;
+use super::super::user_data::Sealed;
 use super::super::{Event, Stage, State, Tenancy, budget, tenancy};
 use super::{Applied, effect, observe};
 use crate::desired::Pool;
@@ -58,6 +59,7 @@ impl Cycle<'_> {
 
     pub(super) fn put_facts(&mut self, machine: &Name, facts: Arc<Facts>) {
         self.state.lasting.facts.insert(machine.clone(), facts.clone());
+        self.state.index_free(machine);
         self.out.records.push(Record::Facts(machine.clone(), Some(facts)));
     }
 
@@ -84,6 +86,7 @@ impl Cycle<'_> {
         if let Some(key) = prototype.filter(|key| !self.state.derived.running.contains_key(key)) {
             self.drop_prototype(key);
         }
+        self.erase_user_data(name);
         self.state.lasting.claims.remove(name);
         self.out.records.push(Record::Claim(name.clone(), None));
     }
@@ -96,6 +99,17 @@ impl Cycle<'_> {
         if let Some(stored) = stored.filter(|_| !self.state.lasting.prototypes.contains_key(key)) {
             self.state.lasting.prototypes.insert(key.clone(), stored.clone());
             self.out.records.push(Record::Prototype(key.clone(), Some(stored)));
+        }
+    }
+
+    pub(super) fn put_user_data(&mut self, claim: &Name, sealed: Sealed) {
+        self.state.lasting.user_data.insert(claim.clone(), sealed.clone());
+        self.out.records.push(Record::UserData(claim.clone(), Some(sealed)));
+    }
+
+    pub(super) fn erase_user_data(&mut self, claim: &Name) {
+        if self.state.lasting.user_data.remove(claim).is_some() {
+            self.out.records.push(Record::UserData(claim.clone(), None));
         }
     }
 
@@ -135,6 +149,9 @@ impl Cycle<'_> {
         self.state.derived.tenants.insert(machine.clone(), holder.clone());
         self.state.lasting.tenancies.insert(machine.clone(), tenancy.clone());
         self.out.records.push(Record::Tenancy(machine.clone(), Some(tenancy)));
+        if !is_claim {
+            self.state.index_given(Caller::DAEMON.to_string().into(), epoch);
+        }
         self.state.index_free(machine);
         self.raise_serial();
         epoch
@@ -164,12 +181,13 @@ impl Cycle<'_> {
                 }
             }
         }
+        self.state.derived.fresh = imbl::OrdSet::new();
     }
 
     /// The first in the queue that a free machine can be given to.
     fn next_served(&self, shut: &mut BTreeSet<Name>) -> Option<(Waiter, Name)> {
         let state = &*self.state;
-        if state.derived.free.is_empty() {
+        if !state.may_serve() {
             return None;
         }
         let mut in_turn = state.in_turn();
@@ -182,8 +200,7 @@ impl Cycle<'_> {
                 }
                 let found = state.desired.pools.get(&claim.pool).and_then(|pool| {
                     let is_full = pool.max.is_some_and(|max| state.claimed_of(&claim.pool) >= max);
-                    let fits = |machine: &&Name| !is_full && state.why_not(pool, machine).is_none();
-                    state.derived.free.iter().find(fits)
+                    state.derived.open.get(&claim.pool).filter(|_| !is_full).and_then(imbl::OrdSet::get_min)
                 });
                 if found.is_none() {
                     shut.insert(claim.pool.clone());
@@ -191,7 +208,7 @@ impl Cycle<'_> {
                 found.map(|machine| (waiter.clone(), machine.clone()))
             }
             Waiter::Deployment(name) => {
-                let machine = state.derived.free.iter().find(|machine| state.suits(name, machine))?;
+                let machine = state.derived.fresh.iter().find(|machine| state.suits(name, machine))?;
                 Some((waiter.clone(), machine.clone()))
             }
         })
@@ -269,7 +286,10 @@ impl Cycle<'_> {
                     disks: None,
                     reason: format!("claim {} {why}", claim.name),
                 };
-                self.work(machine, from, work::Cause::Ordered, Some(draft))
+                self.work(machine, from, work::Cause::Ordered, Some(draft))?;
+                // Its pool may have been full until now.
+                self.serve_queue();
+                Ok(())
             }
             false => self.work(machine, from, work::Cause::Ended, None),
         }
@@ -298,7 +318,7 @@ impl Cycle<'_> {
         }
         let named: Vec<Arc<str>> =
             life.order.iter().filter_map(|order| order.disks.as_deref()).flatten().cloned().collect();
-        let off = life.order.as_ref().is_some_and(|order| order.off);
+        let off = cause != work::Cause::Withdrawn && life.order.as_ref().is_some_and(|order| order.off);
         let is_named = |disk: &Disk| named.contains(&disk.id);
         for act in acts {
             match act {

@@ -2,8 +2,9 @@
 
 use super::super::command::Outcome;
 use super::super::{Event, Install, InstallStage, Outcome as Said, Progress, Report, Stage, State};
-use super::{Applied, Stale, observe, permit};
-use crate::model::{Name, Time};
+use super::cycle::Cycle;
+use super::{Applied, Stale, claim, observe, permit};
+use crate::model::{Caller, Name, Time};
 
 pub(super) fn apply(state: &mut State, report: &Report, now: Time, out: &mut Applied) -> Outcome {
     let before = state.lasting.installs.clone();
@@ -13,6 +14,10 @@ pub(super) fn apply(state: &mut State, report: &Report, now: Time, out: &mut App
     out.steps(&before, state);
     if report.outcome != Said::Progress {
         permit::use_disks(state, &report.deployment, now, out);
+    }
+    if report.outcome == Said::Completed {
+        let by = &Caller::MACHINE;
+        claim::installed(Cycle { state, by, now, out }, &report.deployment);
     }
     state.note_progress(report, now);
     let stage = match report.outcome {

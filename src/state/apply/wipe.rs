@@ -44,6 +44,29 @@ pub(super) fn wipe(mut cycle: Cycle<'_>, machine: &Name, disks: &[Arc<str>], lev
     }
 }
 
+/// A person has a machine not wiped after all. Once our agent runs under the order, the disks are not what they were.
+pub(super) fn withdraw(mut cycle: Cycle<'_>, machine: &Name) -> Outcome {
+    let Some(order) = cycle.state.life(machine).and_then(|life| life.order.clone()) else {
+        return Outcome::Refused(format!("machine {machine} has no order that could be cancelled"));
+    };
+    let from = cycle.state.work(machine);
+    if work::step(from, work::Cause::Withdrawn).is_none() {
+        return Outcome::Refused(format!(
+            "our agent runs on machine {machine} under this order ({from}), and may have erased something already: it is \
+             not cancelled; `voldemortctl hold {machine}` keeps it from going on"
+        ));
+    }
+    if let Err(why) = cycle.work(machine, from, work::Cause::Withdrawn, None) {
+        return Outcome::Refused(why);
+    }
+    let text = format!(
+        "{} cancelled the wipe of machine {machine} ({}): its disks stay as they are",
+        cycle.by, order.reason
+    );
+    cycle.say(Some(machine), text);
+    Outcome::Done
+}
+
 fn may_be_wiped(cycle: &Cycle<'_>, machine: &Name) -> Result<(), String> {
     let state = &cycle.state;
     if state.known(machine) != Known::Accepted {

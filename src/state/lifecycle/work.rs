@@ -32,6 +32,7 @@ words! {
         Wiped = "our agent reports that every disk of the order is wiped",
         Verified = "our agent reads back nothing of what was there",
         Unverified = "our agent reads back something of what was there",
+        Withdrawn = "a person cancels the order before our agent runs under it",
     }
 }
 
@@ -61,6 +62,7 @@ pub fn step(from: Work, cause: Cause) -> Option<(Work, &'static [Act])> {
         (_, Cause::Ended) if !is_order => (Work::None, &[RaiseEpoch, KeepDisks, ServeQueue]),
         // A person's new order takes the place of one that failed.
         (_, Cause::Ordered) => (Work::Fencing, &[RaiseEpoch, Restart]),
+        (Work::Fencing, Cause::Withdrawn) => (Work::None, &[RaiseEpoch, KeepDisks, ServeQueue]),
         (Work::Fencing, Cause::AgentRuns) => (Work::Wiping, &[CountWipe, SoilDisks]),
         // The agent may have been restarted: wiping twice within one order is allowed.
         (Work::Wiping | Work::Verifying, Cause::AgentRuns) => (Work::Wiping, &[]),

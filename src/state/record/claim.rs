@@ -1,6 +1,6 @@
 //! Claims. Key: the name. Value: the pool, the number, by whom, when it was asked for (8), how long it lasts (optional,
 //! 8), what happens afterwards (1 byte: 1 keep, 2 wipe, 3 wipe and off), the level (1 byte, as in `life.rs`), flags
-//! (1: kept), its machine (optional: the name, the epoch, since when (8), when it ends (optional, 8), when it is
+//! (1: kept, 2: has user data), its machine (optional: the name, the epoch, since when (8), when it ends (optional, 8), when it is
 //! taken back (optional, 8)), what named the request (optional), the key of what it runs (optional,
 //! as in `prototype.rs`; absent in claims of versions until November 2026).
 
@@ -15,6 +15,7 @@ use crate::state::claim::{Claim as Value, Granted};
 pub(super) struct Claim;
 
 const KEPT: u8 = 1;
+const HAS_USER_DATA: u8 = 2;
 
 impl Kind for Claim {
     const NAME: &'static str = "claim";
@@ -43,6 +44,7 @@ impl Kind for Claim {
             keep,
             key,
             prototype,
+            has_user_data,
         } = value;
         field(pool.as_str().as_bytes(), out);
         number(*own, out);
@@ -51,7 +53,7 @@ impl Kind for Claim {
         time(ttl.map(|ttl| Time(ttl.0)), out);
         out.push(return_code(*on_return));
         out.push(level_code(*level));
-        out.push(if *keep { KEPT } else { 0 });
+        out.push(u8::from(*keep) * KEPT | u8::from(*has_user_data) * HAS_USER_DATA);
         optional(place.as_ref().map(place_bytes).as_deref(), out);
         optional(key.as_deref().map(str::as_bytes), out);
         optional(prototype.as_deref().map(str::as_bytes), out);
@@ -75,9 +77,23 @@ impl Kind for Claim {
             false => reader.optional_text()?.map(Arc::from),
         };
         let (level, keep) = (level_of(level)?, flags & KEPT != 0);
+        let has_user_data = flags & HAS_USER_DATA != 0;
         let own = name.clone();
-        let claim =
-            Value { name, pool, number, by, asked, ttl, on_return, level, place, keep, key, prototype };
+        let claim = Value {
+            name,
+            pool,
+            number,
+            by,
+            asked,
+            ttl,
+            on_return,
+            level,
+            place,
+            keep,
+            key,
+            prototype,
+            has_user_data,
+        };
         Some(Record::Claim(own, Some(claim.into())))
     }
 

@@ -278,10 +278,16 @@ fn claim() -> impl Strategy<Value = Record> {
         },
     );
     let policy = (select(OnReturn::ALL.to_vec()), select(WipeLevel::ALL.to_vec()));
-    let numbers = any::<(u64, u64, Option<u64>, bool, Option<u32>, Option<u32>)>();
+    let numbers = any::<(u64, u64, Option<u64>, bool, Option<u32>, Option<u32>, bool)>();
     (name(), of((name(), caller(), numbers, policy, of(place)))).prop_map(|(name, claim)| {
-        let claim =
-            claim.map(|(pool, by, (number, asked, ttl, keep, key, prototype), (on_return, level), place)| {
+        let claim = claim.map(
+            |(
+                pool,
+                by,
+                (number, asked, ttl, keep, key, prototype, has_user_data),
+                (on_return, level),
+                place,
+            )| {
                 let (name, asked, ttl) = (name.clone(), Time(asked), ttl.map(Span));
                 let text = |number: Option<u32>| number.map(|number| number.to_string().into());
                 let (key, prototype) = (text(key), text(prototype));
@@ -298,8 +304,10 @@ fn claim() -> impl Strategy<Value = Record> {
                     keep,
                     key,
                     prototype,
+                    has_user_data,
                 })
-            });
+            },
+        );
         Record::Claim(name, claim)
     })
 }
@@ -380,6 +388,9 @@ fn record(kind: RecordKind) -> BoxedStrategy<Record> {
         RecordKind::Claim => claim().boxed(),
         RecordKind::Prototype => prototype().boxed(),
         RecordKind::Certificate => certificate().boxed(),
+        RecordKind::UserData => (name(), of(data()))
+            .prop_map(|(name, sealed)| Record::UserData(name, sealed.map(|sealed| sealed[..].into())))
+            .boxed(),
         RecordKind::Facts => (name(), of((text(), any::<u64>())))
             .prop_map(|(machine, facts)| {
                 let facts = facts.map(|(vendor, memory)| {
@@ -543,6 +554,7 @@ fn codes_of_kinds_stay() {
         (21, "certificate"),
         (22, "boots"),
         (23, "boot-once"),
+        (24, "user-data"),
     ];
     assert_eq!(codes, known);
 }

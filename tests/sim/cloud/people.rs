@@ -26,7 +26,7 @@ impl Cloud {
         };
         let by = caller(self.dice.below(6));
         let command = |verb| Command { by: by.clone(), verb };
-        match self.dice.below(22) {
+        match self.dice.below(23) {
             0..=8 => {
                 let pool = ["ci", "ci", "lab", "any"][self.dice.below(4) as usize].parse().unwrap();
                 let ttl = self.dice.percent(20).then(|| Span(self.dice.between(MINUTE, 3 * HOUR)));
@@ -64,6 +64,7 @@ impl Cloud {
                 // Smaller ones than ten minutes count as time.
                 self.skew = (self.dice.below(10) as i64 - 5) * HOUR as i64;
             }
+            21 if self.dice.percent(30) => self.send(command(Verb::Withdraw(name))),
             _ => {
                 let machine = self.by_name[&name];
                 self.restart(machine);

@@ -81,6 +81,10 @@ impl Rules {
             if let DiffItem::Update { old: (_, was), new: (machine, is) } = &item
                 && let (Some(order), None) = (&was.order, &is.order)
             {
+                if order.work == Work::Fencing {
+                    self.causes.remove(*machine);
+                    continue;
+                }
                 let certificate = state.certificates().get(&order.epoch);
                 let is_certified =
                     certificate.is_some_and(|one| one.verified.is_some() && one.machine == **machine);

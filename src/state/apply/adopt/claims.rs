@@ -63,14 +63,18 @@ impl State {
         rename::lives(&mut self.lasting, renamed);
         self.derived.claimed = former.derived.claimed.clone();
         self.lasting.prototypes = former.lasting.prototypes.clone();
+        self.lasting.user_data = former.lasting.user_data.clone();
         self.derived.prototypes = former.derived.prototypes.clone();
         self.find_prototypes();
         self.keep_secrets(&former.secrets);
         self.accept_lives();
         self.clear_index();
+        // Who got a machine and has given it back had its turn all the same.
+        self.derived.given = former.derived.given.clone();
         self.index_all();
         self.hold_claims();
         self.derived.free = former.derived.free.clone();
+        self.derived.open = former.derived.open.clone();
         self.wait_for_pins(former);
     }
 
@@ -182,7 +186,10 @@ pub(super) fn follow_claims(
     let running = &state.derived.running;
     let idle = state.lasting.prototypes.keys().filter(|key| !running.contains_key(*key));
     let idle: Vec<Arc<str>> = idle.cloned().collect();
+    let over = state.lasting.user_data.keys().filter(|claim| !state.lasting.claims.contains_key(*claim));
+    let over: Vec<Name> = over.cloned().collect();
     let mut cycle = Cycle { state, by: &Caller::DAEMON, now, out };
+    over.iter().for_each(|claim| cycle.erase_user_data(claim));
     idle.into_iter().for_each(|key| cycle.drop_prototype(key));
     release(&mut cycle, former, renamed);
     cycle.queue_deployments();

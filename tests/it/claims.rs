@@ -1,0 +1,429 @@
+//! Claims, orders to wipe and what is kept of them, over the state alone: who is served first, what a revision may take,
+//! what a person may cancel, what is proven.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use voldemort::desired::{Desired, Media, Options};
+use voldemort::inventory::{Depth, load};
+use voldemort::manifest::Environment;
+use voldemort::media::Shelf;
+use voldemort::model::{By, Caller, Mac, Name, Role, Time, Token, WipeLevel};
+use voldemort::plan::{Change, Consent, Hold, Impact, diff, hold};
+use voldemort::state::claim::{Wanted, WhyNot};
+use voldemort::state::command::Outcome;
+use voldemort::state::life::{AgentReport, Instruction, Said, SeenDisk};
+use voldemort::state::lifecycle::{Condition, DiskState, Work};
+use voldemort::state::prototype::{self, Prototype};
+use voldemort::state::user_data::{self, UserData};
+use voldemort::state::{self, Record};
+use voldemort::state::{Adoption, Applied, Claim, Command, Report, Revision, Server, State, Verb, apply};
+
+const HEAD: &str = r#"
+[subnet.lab]
+cidr = "10.0.0.0/16"
+dynamic = "10.0.9.1-10.0.9.250"
+[boot.b]
+kernel  = "vmlinuz"
+cmdline = ["url={{ answers_url }}"]
+[boot.seeded]
+kernel  = "vmlinuz"
+cmdline = ["url={{ answers_url }}", "ds=nocloud;s={{ nocloud_url }}"]
+[template.site]
+kind = "preseed"
+file = "site.liquid"
+[profile.base]
+boot = "b"
+template = "preseed"
+ssh-keys = ["ssh-ed25519 AAAA"]
+[profile.given]
+boot = "b"
+template = "site"
+[profile.seeded]
+boot = "seeded"
+template = "preseed"
+ssh-keys = ["ssh-ed25519 AAAA"]
+"#;
+
+const POOL: &str =
+    "[pool.ci]\nprofile = \"base\"\nselect = { size = \"small\" }\nclean = false\non-return = \"keep\"\n";
+
+fn desired(safety: &str, text: &str) -> Arc<Desired> {
+    let files: BTreeMap<Arc<str>, Bytes> = [
+        ("voldemort.toml".into(), Bytes::from(format!("format = 1\n[safety]\n{safety}"))),
+        ("a.toml".into(), Bytes::from(format!("{HEAD}{text}"))),
+        (
+            "site.liquid".into(),
+            Bytes::from_static(b"# {{ user_data }}\nd-i x/y string {{ completed_url }}\n"),
+        ),
+    ]
+    .into();
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+    let shelf = Shelf::new(Vec::new(), None);
+    let loaded = load("r".into(), &files, &Environment::default(), &shelf, &options, Depth::OneFirmware);
+    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
+    loaded.desired
+}
+
+fn machines(count: u8) -> String {
+    let one = |number: u8| {
+        format!(
+            "[machine.m{number}]\nmac = \"52:54:00:00:00:{number:02x}\"\nlabels = {{ size = \"small\" }}\n"
+        )
+    };
+    (1..=count).map(one).collect()
+}
+
+fn pinned(name: &str, machine: u8) -> String {
+    format!("[deployment.{name}]\nprofile = \"base\"\nmachine = \"m{machine}\"\n")
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn caller(text: &str) -> Caller {
+    Caller { by: By::Token(Token::Named(name(text))), role: Role::Claimer }
+}
+
+/// One daemon without a disk.
+struct Site {
+    state: State,
+    records: Vec<Record>,
+}
+
+impl Site {
+    fn new(text: &str) -> Site {
+        let mut site =
+            Site { state: State::new(Server::stand_in([10, 0, 0, 1].into())), records: Vec::new() };
+        site.adopt("", text);
+        site
+    }
+
+    fn run(&mut self, by: Caller, verb: Verb) -> Outcome {
+        let mut out = Applied::default();
+        let outcome = apply(&mut self.state, Command { by, verb }, Time(1_000_000), &mut out);
+        self.records.extend(out.records);
+        outcome
+    }
+
+    fn adopt(&mut self, safety: &str, text: &str) -> (Vec<Change>, Vec<Hold>) {
+        let next = desired(safety, text);
+        let plan = diff(&next, &self.state);
+        let holds = hold(&plan, &next, &self.state, &Consent::default());
+        let adoption = Adoption::new(&self.state, next, self.state.secrets().clone());
+        assert_eq!(self.run(Caller::DAEMON, Verb::Adopt(adoption.into())), Outcome::Done);
+        (plan.changes, holds)
+    }
+
+    fn wanted(&self, pool: &str) -> Wanted {
+        let pool = name(pool);
+        let key = prototype::key(&self.state.desired().pools[&pool]);
+        let stored = Prototype { pool: pool.clone(), revision: Revision::default() };
+        Wanted { prototype: Some((key, stored.into())), ..Wanted::of(pool) }
+    }
+
+    fn claim(&mut self, by: &str) -> Arc<Claim> {
+        let wanted = self.wanted("ci");
+        match self.run(caller(by), Verb::Claim(wanted.into())) {
+            Outcome::Claimed(claim) => claim,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn release(&mut self, claim: &Claim) {
+        assert_eq!(self.run(claim.by.clone(), Verb::Release(claim.name.clone())), Outcome::Done);
+    }
+
+    fn machine_of(&self, claim: &Claim) -> Option<String> {
+        self.state.claims().get(&claim.name)?.machine().map(ToString::to_string)
+    }
+
+    fn agent(&mut self, number: u8, epoch: u64, said: Said) -> Outcome {
+        let card = Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap();
+        self.run(Caller::MACHINE, Verb::Agent(AgentReport { card, subnet: None, epoch, said }))
+    }
+
+    /// Our agent shows the one disk of a machine.
+    fn hello(&mut self, number: u8, epoch: u64, blank: bool) -> Outcome {
+        let disks = [SeenDisk { id: format!("wwn:{number}").into(), bytes: 4096, blank }].into();
+        let cards = [Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap()].into();
+        self.agent(number, epoch, Said::Hello { cards, disks, facts: None })
+    }
+
+    fn work(&self, machine: &str) -> Work {
+        self.state.work(&name(machine))
+    }
+
+    fn epoch(&self, machine: &str) -> u64 {
+        self.state.agent_epoch(&name(machine))
+    }
+}
+
+#[test]
+fn callers_are_served_in_turn_and_of_each_the_first_that_asked() {
+    let mut site = Site::new(&format!("{}{POOL}", machines(2)));
+    let [a1, a2, a3, a4] = [1, 2, 3, 4].map(|_| site.claim("anna"));
+    let [b1, b2] = [1, 2].map(|_| site.claim("ben"));
+    let has = |site: &Site| {
+        let all = [&a1, &a2, &a3, &a4, &b1, &b2];
+        all.map(|claim| site.machine_of(claim).unwrap_or_default()).join(" ")
+    };
+    assert_eq!(has(&site), "m1 m2    ");
+    // Whoever got a machine longest ago is next, however many the other has asked for.
+    site.release(&a1);
+    assert_eq!(has(&site), " m2   m1 ");
+    site.release(&a2);
+    assert_eq!(has(&site), "  m2  m1 ");
+    // A revision in between changes nobody's turn.
+    site.adopt(
+        "",
+        &format!("{}{POOL}{}", machines(2), "[template.more]\nkind = \"preseed\"\nfile = \"site.liquid\"\n"),
+    );
+    site.release(&b1);
+    assert_eq!(has(&site), "  m2   m1");
+    site.release(&b2);
+    assert_eq!(has(&site), "  m2 m1  ");
+}
+
+#[test]
+fn a_pool_that_was_full_gives_the_next_machine_when_one_is_given_back() {
+    let full = POOL.replace("\"keep\"", "\"wipe\"\nmax = 1\nper-caller = 2");
+    let mut site = Site::new(&format!("{}{full}", machines(2)));
+    let (first, second) = (site.claim("anna"), site.claim("anna"));
+    let wanted = site.wanted("ci");
+    let refused = site.run(caller("anna"), Verb::Claim(wanted.clone().into()));
+    assert!(matches!(refused, Outcome::Refused(why) if why.contains("has 2 claims of pool ci already")));
+    assert_eq!((site.machine_of(&first).as_deref(), site.machine_of(&second)), (Some("m1"), None));
+    site.release(&first);
+    assert_eq!((site.work("m1"), site.machine_of(&second).as_deref()), (Work::Fencing, Some("m2")));
+    assert!(matches!(site.run(caller("anna"), Verb::Claim(wanted.into())), Outcome::Claimed(_)));
+    // What a pool could give out follows what people do with machines.
+    let free = |site: &Site| site.state.free_for(&site.state.desired().pools[&name("ci")]);
+    let mut site = Site::new(&format!("{}{POOL}", machines(3)));
+    assert_eq!(free(&site), 3);
+    site.run(caller("op"), Verb::Hold(name("m1"), "it hums".into(), None));
+    assert_eq!(free(&site), 2);
+    site.adopt("", &format!("{}{}", machines(3), POOL.replace("clean = false", "clean = true")));
+    assert_eq!(free(&site), 0);
+    assert_eq!(site.hello(2, 0, true), Outcome::Done);
+    assert_eq!(free(&site), 1);
+    site.adopt("", &format!("{}{POOL}", machines(3)));
+    assert_eq!(free(&site), 2);
+    site.run(caller("op"), Verb::Unhold(name("m1")));
+    site.adopt("", &format!("{}{POOL}{}", machines(4), pinned("db", 2)));
+    assert_eq!(free(&site), 3);
+}
+
+#[test]
+fn a_revision_gives_machines_to_who_waited_before_it_gives_them_to_its_own() {
+    let web = "[deployment.web]\nprofile = \"base\"\nselect = { size = \"small\" }\n";
+    let mut site = Site::new(&format!("{}{POOL}{}", machines(1), pinned("db", 1)));
+    let claim = site.claim("anna");
+    assert_eq!(site.machine_of(&claim), None);
+    let (plan, _) = site.adopt("", &format!("{}{POOL}{}{web}", machines(2), pinned("db", 1)));
+    assert_eq!(site.machine_of(&claim).as_deref(), Some("m2"));
+    assert_eq!(site.state.assignments().get(&name("web")), None, "it began to wait after the claim");
+    let row = plan.iter().find(|change| change.name == "web").unwrap();
+    assert_eq!(row.machine, None, "{row:?}");
+    // What is left over is its own at once.
+    site.adopt("", &format!("{}{POOL}{}{web}", machines(3), pinned("db", 1)));
+    assert_eq!(site.state.assignments().get(&name("web")), Some(&name("m3")));
+
+    // The same with as many machines as are wanted: the claim gets the first.
+    let mut site = Site::new(&format!("{}{POOL}{}", machines(1), pinned("db", 1)));
+    let claim = site.claim("anna");
+    site.adopt("", &format!("{}{POOL}{}{web}", machines(3), pinned("db", 1)));
+    assert_eq!(site.machine_of(&claim).as_deref(), Some("m2"));
+    assert_eq!(site.state.assignments().get(&name("web")), Some(&name("m3")));
+}
+
+#[test]
+fn losing_a_deployment_wipes_where_two_revisions_say_so_and_within_the_budget() {
+    let all =
+        |count: u8| -> String { (1..=count).map(|number| pinned(&format!("d{number}"), number)).collect() };
+    let wipe = "on-release = \"wipe\"\nmax-remove = \"100%\"\nallow-empty = true\n";
+    let rows = |plan: &[Change]| plan.iter().filter(|change| change.impact == Impact::Wipe).count();
+    let loose = "max-remove = \"100%\"\nallow-empty = true\n";
+    let mut site = Site::new(&format!("{}{}", machines(6), all(6)));
+    site.adopt(loose, &format!("{}{}", machines(6), all(6)));
+    // The revision that brings the rule wipes nothing by it.
+    let (plan, _) = site.adopt(wipe, &format!("{}{}", machines(6), all(5)));
+    assert_eq!((rows(&plan), site.work("m6")), (0, Work::None));
+    let (plan, holds) = site.adopt(wipe, &format!("{}{}", machines(6), all(4)));
+    assert_eq!((rows(&plan), site.work("m5")), (1, Work::Fencing), "{plan:#?}");
+    assert!(holds.is_empty(), "{holds:?}");
+    let order = site.state.life(&name("m5")).unwrap().order.clone().unwrap();
+    assert!(order.reason.starts_with("deployment d5 lost it"), "{}", order.reason);
+    // More than the budget of an hour waits for a person.
+    let tight = format!("{wipe}max-wipes = \"2/h\"\n");
+    site.adopt(&tight, &format!("{}{}", machines(6), all(4)));
+    let next = desired(&tight, &machines(6));
+    let plan = diff(&next, &site.state);
+    let holds = hold(&plan, &next, &site.state, &Consent::default());
+    assert_eq!(rows(&plan.changes), 4);
+    assert!(holds.iter().any(|hold| format!("{hold:?}").contains("wipes")), "{holds:?}");
+    // Protected machines keep what they have.
+    let protected = machines(6).replace("[machine.m1]\n", "[machine.m1]\nprotect = true\n");
+    site.adopt(wipe, &format!("{protected}{}", all(4)));
+    site.adopt(wipe, &protected);
+    assert_eq!((site.work("m1"), site.work("m2")), (Work::None, Work::Fencing));
+}
+
+#[test]
+fn an_order_is_cancelled_before_our_agent_runs_and_not_after() {
+    let wiping = POOL.replace("\"keep\"", "\"wipe-and-off\"");
+    let mut site = Site::new(&format!("{}{wiping}", machines(2)));
+    let withdraw = |site: &mut Site, machine: &str| site.run(caller("op"), Verb::Withdraw(name(machine)));
+    assert!(matches!(withdraw(&mut site, "m1"), Outcome::Refused(why) if why.contains("no order")));
+    assert_eq!(site.hello(1, 0, false), Outcome::Done);
+    let claim = site.claim("anna");
+    let waits = site.claim("anna");
+    let third = site.claim("ben");
+    site.release(&claim);
+    let epoch = site.epoch("m1");
+    assert_eq!((site.work("m1"), site.machine_of(&waits).as_deref()), (Work::Fencing, Some("m2")));
+    assert_eq!(withdraw(&mut site, "m1"), Outcome::Done);
+    // It is free as it is, goes to who waits, and is not switched off.
+    assert_eq!(site.machine_of(&third).as_deref(), Some("m1"));
+    let life = site.state.life(&name("m1")).unwrap();
+    assert!(life.order.is_none() && life.epoch > epoch);
+    assert!(matches!(site.hello(1, epoch, false), Outcome::Refused(_)), "the order's agent is late");
+    let off = site.state.outbox().iter().any(|one| format!("{:?}", one.task).contains("PowerOff"));
+    assert!(!off);
+
+    site.release(&third);
+    assert_eq!(site.hello(1, site.epoch("m1"), false), Outcome::Done);
+    assert_eq!(site.work("m1"), Work::Wiping);
+    assert!(matches!(withdraw(&mut site, "m1"), Outcome::Refused(why) if why.contains("our agent runs")));
+    assert_eq!(site.work("m1"), Work::Wiping);
+}
+
+#[test]
+fn a_certificate_is_kept_of_each_wipe_also_without_its_machine() {
+    let wiping = POOL.replace("\"keep\"", "\"wipe\"");
+    let mut site = Site::new(&format!("{}{wiping}", machines(1)));
+    assert_eq!(site.hello(1, 0, false), Outcome::Done);
+    let claim = site.claim("anna");
+    site.release(&claim);
+    let epoch = site.epoch("m1");
+    assert!(
+        matches!(site.agent(1, epoch, Said::Wiped("{}".into())), Outcome::Refused(_)),
+        "it does not wipe yet"
+    );
+    assert!(site.state.certificates().is_empty());
+    assert_eq!(site.hello(1, epoch, false), Outcome::Done);
+    assert!(matches!(
+        site.state.instruction(&name("m1"), epoch),
+        Instruction::Wipe { level: WipeLevel::Clear, .. }
+    ));
+    for late in [0, epoch - 1, epoch + 1] {
+        assert!(matches!(site.agent(1, late, Said::Wiped("{}".into())), Outcome::Refused(_)), "{late}");
+    }
+    assert_eq!(site.agent(1, epoch, Said::Wiped("first".into())), Outcome::Done);
+    let kept = |site: &Site| site.state.certificates().get(&epoch).cloned().unwrap();
+    assert_eq!((kept(&site).verified, &*kept(&site).text), (None, "first"));
+    // Something was found: it is wiped again, and the last word counts.
+    assert_eq!(site.agent(1, epoch, Said::Verified(false)), Outcome::Done);
+    assert_eq!(site.agent(1, epoch, Said::Wiped("second".into())), Outcome::Done);
+    assert_eq!(site.agent(1, epoch, Said::Verified(true)), Outcome::Done);
+    let one = kept(&site);
+    assert_eq!((&*one.text, one.machine.as_str(), one.level), ("second", "m1", WipeLevel::Clear));
+    assert!(one.verified.is_some() && one.reason.starts_with("claim ci-1"));
+    assert_eq!(site.state.life(&name("m1")).unwrap().disks[0].state, DiskState::Clean);
+    site.adopt("max-remove = \"100%\"\nallow-empty = true\n", POOL);
+    assert_eq!(kept(&site), one);
+}
+
+#[test]
+fn two_disks_of_one_number_and_a_strangers_disk_stop_an_order() {
+    let wiping = POOL.replace("\"keep\"", "\"wipe\"");
+    let mut site = Site::new(&format!("{}{wiping}", machines(2)));
+    let claims = [site.claim("anna"), site.claim("anna")];
+    assert_eq!(site.hello(2, 0, false), Outcome::Done);
+    site.release(&claims[0]);
+    let disk = |id: &str| SeenDisk { id: id.into(), bytes: 4096, blank: false };
+    let hello = |disks: Vec<SeenDisk>| Said::Hello { cards: [].into(), disks: disks.into(), facts: None };
+    let trouble = |site: &Site| site.state.life(&name("m1")).unwrap().order.clone().unwrap();
+    // The other's disk is in use there.
+    assert_eq!(site.agent(1, site.epoch("m1"), hello(vec![disk("wwn:2")])), Outcome::Done);
+    assert_eq!(trouble(&site).condition, Condition::Failed);
+    assert!(trouble(&site).why.contains("is machine m2's"), "{}", trouble(&site).why);
+    assert_eq!(site.run(caller("op"), Verb::Retry(name("m1"))), Outcome::Done);
+    assert_eq!(site.agent(1, site.epoch("m1"), hello(vec![disk("a"), disk("a")])), Outcome::Done);
+    assert!(trouble(&site).why.contains("two of its disks are known by a"), "{}", trouble(&site).why);
+    assert_eq!(trouble(&site).work, Work::Fencing);
+}
+
+#[test]
+fn user_data_are_for_one_machine_and_gone_with_its_installation() {
+    let pool = |profile: &str| POOL.replace("\"base\"", &format!("\"{profile}\""));
+    let ask = |site: &mut Site, text: &str| {
+        let user_data = Some(site.state.sealed_user_data([7; user_data::NONCE], text));
+        let wanted = Wanted { user_data, ..site.wanted("ci") };
+        site.run(caller("anna"), Verb::Claim(wanted.into()))
+    };
+    let answers = |site: &Site, claim: &Name, file: &str| {
+        let own = site.state.deployment(claim).unwrap().clone();
+        voldemort::proto::tree::answer_file(&site.state, &own, file).unwrap().unwrap()
+    };
+    let mut site = Site::new(&format!("{}{}", machines(1), pool("base")));
+    assert!(matches!(ask(&mut site, "x"), Outcome::Refused(why) if why.contains("no user data")));
+
+    let mut site = Site::new(&format!("{}{}", machines(1), pool("given")));
+    let Outcome::Claimed(claim) = ask(&mut site, "hunter2") else { panic!("a claim") };
+    assert!(claim.has_user_data);
+    let is_in = |record: &Record| {
+        let mut bytes = Vec::new();
+        record.write_value(&mut bytes);
+        bytes.windows(7).any(|part| part == b"hunter2")
+    };
+    assert!(!site.records.iter().any(is_in), "it is sealed wherever it is stored");
+    assert_eq!(answers(&site, &claim.name, "preseed.cfg").lines().next(), Some("# hunter2"));
+    let report = Report {
+        deployment: claim.name.clone(),
+        redeploy: 0,
+        epoch: None,
+        outcome: state::Outcome::Completed,
+        note: String::new().into(),
+    };
+    assert_eq!(site.run(Caller::MACHINE, Verb::Report(report.clone())), Outcome::Done);
+    assert_eq!(site.state.user_data(&claim.name), UserData::None);
+    assert!(site.state.lasting().user_data.is_empty() && !site.state.claims()[&claim.name].has_user_data);
+    assert_eq!(answers(&site, &claim.name, "preseed.cfg").lines().next(), Some("# "));
+
+    // Where cloud-init reads them whenever the machine starts, they stay as long as the claim.
+    let mut site = Site::new(&format!("{}{}", machines(1), pool("seeded")));
+    let Outcome::Claimed(claim) = ask(&mut site, "#cloud-config\n") else { panic!("a claim") };
+    let report = Report { deployment: claim.name.clone(), ..report };
+    assert_eq!(site.run(Caller::MACHINE, Verb::Report(report)), Outcome::Done);
+    assert_eq!(answers(&site, &claim.name, "nocloud/user-data"), "#cloud-config\n");
+    site.release(&claim);
+    assert!(site.state.lasting().user_data.is_empty());
+    // Those of a claim whose record is lost are not taken for none.
+    let Outcome::Claimed(claim) = ask(&mut site, "#cloud-config\n") else { panic!("a claim") };
+    let lost = site.state.clone().with_lasting(|lasting| lasting.user_data.clear());
+    assert!(matches!(lost.user_data(&claim.name), UserData::Withheld(_)));
+}
+
+#[test]
+fn a_claim_is_made_of_what_its_pool_is_when_it_is_stored() {
+    let mut site = Site::new(&format!("{}{POOL}", machines(1)));
+    let early = site.wanted("ci");
+    site.adopt("", &format!("{}{}", machines(1), POOL.replace("\"base\"", "\"seeded\"")));
+    assert_eq!(site.run(caller("anna"), Verb::Claim(early.into())), Outcome::Moved);
+    assert!(site.state.claims().is_empty() && site.state.prototypes().is_empty());
+    let claim = site.claim("anna");
+    assert_eq!(site.state.deployment(&claim.name).unwrap().boot.name.as_str(), "seeded");
+    // It goes on as it was made.
+    site.adopt("", &format!("{}{POOL}", machines(1)));
+    assert_eq!(site.state.deployment(&claim.name).unwrap().boot.name.as_str(), "seeded");
+    assert_eq!(site.state.prototypes().len(), 1);
+    site.release(&claim);
+    assert!(site.state.prototypes().is_empty());
+    // Why a machine is not given out is said of machines as they are.
+    let pool = site.state.desired().pools[&name("ci")].clone();
+    assert_eq!(site.state.why_not(&pool, &name("m1")), None);
+    assert_eq!(site.state.why_not(&pool, &name("m7")), Some(WhyNot::NotAccepted));
+}
