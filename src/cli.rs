@@ -7,8 +7,10 @@ pub mod completions;
 pub mod config;
 pub mod context;
 pub mod ctl;
+pub mod doctor;
 pub mod exit;
 pub mod explain;
+pub mod firmware;
 pub mod import;
 pub mod init;
 pub mod iso;
@@ -26,6 +28,7 @@ pub mod secret;
 pub mod shown;
 pub mod start;
 pub mod state;
+mod table;
 pub mod tree;
 pub mod try_;
 pub mod why;
@@ -70,6 +73,10 @@ pub enum Command {
     Replay(replay::Arguments),
     /// Settings of the daemon
     Config(config::Args),
+    /// Looks at this host as the daemon would use it, and says what to do
+    Doctor(doctor::Arguments),
+    /// Shows the boot programs that this host has for machines
+    Firmware(firmware::Args),
     /// Shows what a machine would be offered, and what happened at its last boot
     Why(why::Arguments),
     /// Shows the content of ISO images
@@ -107,6 +114,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::State(arguments) => state::run(&arguments),
         Command::Start(arguments) => start::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Firmware(arguments) => firmware::run(&arguments),
         Command::Iso(arguments) => iso::run(&arguments),
         Command::Media(arguments) => media::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),

@@ -55,7 +55,8 @@ pub fn run(args: &Args) -> Exit {
 /// How long other DHCP servers have to answer: dnsmasq pings for 3 s before it does.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-fn other_servers(interface: &str) -> Result<Vec<String>, String> {
+/// Who else answers DHCP on an interface. Takes [`PATIENCE`].
+pub(super) fn other_servers(interface: &str) -> Result<Vec<String>, String> {
     let interface = Interface::find(interface, None).map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;

@@ -21,7 +21,6 @@ mod release;
 mod resource;
 mod serve_dhcp;
 mod several;
-mod table;
 mod token;
 mod wait;
 mod wipe;
@@ -31,7 +30,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::remote::Remote;
-use super::{Exit, exit, live};
+use super::{Exit, exit, live, table};
 
 /// Shows the state of a running voldemort daemon, changes what it deploys, and orders what happens to
 /// revisions

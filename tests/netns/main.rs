@@ -12,6 +12,7 @@ mod callers;
 mod claims;
 mod daemon;
 mod dhcp;
+mod doctor;
 mod document;
 mod effects;
 mod ends;

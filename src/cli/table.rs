@@ -6,7 +6,7 @@ use crate::model::printable::line;
 
 /// Left-aligned columns under their titles, two blanks apart; control characters are escaped,
 /// since names and texts may have come off the wire.
-pub(super) fn format(titles: &[&str], rows: &[Vec<String>]) -> String {
+pub(in crate::cli) fn format(titles: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let titles: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
@@ -28,7 +28,7 @@ pub(super) fn format(titles: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// Escapes what could drive a terminal, or mislead who reads it.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::cli) fn printable(text: &str) -> String {
     line(text).into_owned()
 }
 
