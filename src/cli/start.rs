@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::Exit;
 use super::exit::talk;
 use crate::config::Config;
-use crate::daemon::start;
+use crate::daemon::{log, start};
 use crate::store::{Accept, Loss};
 
 #[derive(Args, Debug)]
@@ -37,6 +37,9 @@ pub struct Services {
     /// the first start only
     #[arg(long)]
     new_site: bool,
+    /// How lines of the log are written; `json` gives each line stable fields, for programs that collect logs
+    #[arg(long, value_parser = ["text", "json"], default_value = "text")]
+    log_format: String,
     /// Start although a part of the state directory was lost; to be given once, by a person
     #[arg(long, value_name = "leases|records|key")]
     accept_loss: Vec<Loss>,
@@ -62,6 +65,9 @@ pub fn run(arguments: &Arguments) -> Exit {
         config.follow(inventory);
     }
     config.state.new_site = services.new_site;
+    if services.log_format == "json" {
+        log::write_json();
+    }
     crate::stay_small();
     match start::run(config, Accept(services.accept_loss.clone())) {
         Ok(()) => Exit::Done,

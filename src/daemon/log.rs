@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -31,6 +31,19 @@ const FLUSH: Duration = Duration::from_secs(1);
 static STDOUT: LazyLock<Stream> = LazyLock::new(|| Stream::open("stdout", io::stdout));
 static STDERR: LazyLock<Stream> = LazyLock::new(|| Stream::open("stderr", io::stderr));
 
+/// Whether lines are JSON objects.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// From now on each line on stdout and stderr is a JSON object with the fields `timestamp`, `level`, `target` and `message`,
+/// and those that the line has besides (docs/reference/logs.md). To be called before [`start`].
+pub fn write_json() {
+    JSON.store(true, Ordering::Relaxed);
+}
+
+fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
+
 /// Sends the log to stderr. `VOLDEMORT_LOG` sets the level (`warn`, `debug`, `voldemort::daemon=trace`). Panics are
 /// logged as well: the usual hook writes to stderr itself.
 pub fn start() {
@@ -38,9 +51,14 @@ pub fn start() {
     let ansi =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // A second daemon in one process (tests) keeps the first one's log.
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).fmt_fields(fields());
-    let subscriber = subscriber.with_writer(Stderr);
-    if subscriber.try_init().is_ok() {
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Stderr);
+    let started = match is_json() {
+        true => {
+            subscriber.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        }
+        false => subscriber.with_ansi(ansi).fmt_fields(fields()).try_init(),
+    };
+    if started.is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     }
 }
@@ -60,7 +78,16 @@ fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
 
 /// A line on stdout, for the person or program that started the daemon.
 pub fn say(line: impl Into<String>) {
-    STDOUT.put(format!("{}\n", printable::line(&line.into())).into_bytes());
+    let line = line.into();
+    let text = match is_json() {
+        true => {
+            let now = jiff::Timestamp::now().to_string();
+            let object = serde_json::json!({ "timestamp": now, "level": "INFO", "target": "voldemort", "message": line });
+            printable::json(&format!("{object}\n"))
+        }
+        false => format!("{}\n", printable::line(&line)),
+    };
+    STDOUT.put(text.into_bytes());
 }
 
 /// Lines that were dropped since the start, on both streams.
@@ -90,7 +117,9 @@ impl<'a> MakeWriter<'a> for Stderr {
 impl Write for Stderr {
     /// Never fails and never waits.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        STDERR.put(line.to_vec());
+        // The text of JSON objects is as it came in: what could drive a terminal is escaped here.
+        let text = is_json().then(|| printable::json(&String::from_utf8_lossy(line)).into_bytes());
+        STDERR.put(text.unwrap_or_else(|| line.to_vec()));
         Ok(line.len())
     }
 
