@@ -4,23 +4,37 @@ use std::path::{Path, PathBuf};
 
 use super::machine::Firmware;
 
-/// A program or file, and the Debian package that has it.
-const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
-const ROM: (&str, &str) = ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu");
-const LOADERS: (&str, &str) = ("/usr/lib/ipxe/ipxe.efi", "ipxe");
-const SHIM: (&str, &str) = ("/usr/lib/shim/shimx64.efi.signed", "shim-signed");
-const GRUB: (&str, &str) = ("/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", "grub-efi-amd64-signed");
-const UEFI_CODE: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf");
+/// A program, or the places where a file may be, and the Debian package that has it.
+type Need = (&'static [&'static str], &'static str);
+
+const QEMU: Need = (&["qemu-system-x86_64"], "qemu-system-x86");
+/// Debian 12 and 13.
+const ROM: Need = (&["/usr/lib/ipxe/qemu/pxe-virtio.rom", "/usr/share/qemu/pxe-virtio.rom"], "ipxe-qemu");
+const LOADERS: Need = (&["/usr/lib/ipxe/ipxe.efi", "/usr/lib/voldemort/firmware/ipxe.efi"], "ipxe");
+const SHIM: Need =
+    (&["/usr/lib/shim/shimx64.efi.signed", "/usr/lib/voldemort/firmware/shimx64.efi.signed"], "shim-signed");
+const GRUB: Need = (
+    &[
+        "/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed",
+        "/usr/lib/voldemort/firmware/grubnetx64.efi.signed",
+    ],
+    "grub-efi-amd64-signed",
+);
+const UEFI_CODE: Need = (&["/usr/share/OVMF/OVMF_CODE_4M.fd"], "ovmf");
 
 /// Packages that a boot with this firmware lacks.
 pub(super) fn missing(firmware: Firmware) -> Vec<&'static str> {
-    let needs: &[_] = match firmware {
+    let needs: &[Need] = match firmware {
         Firmware::Bios => &[QEMU, LOADERS, ROM],
         Firmware::Uefi | Firmware::UefiHttp => &[QEMU, UEFI_CODE, LOADERS],
         Firmware::UefiIpxe => &[QEMU, UEFI_CODE, ROM],
         Firmware::SecureBoot => &[QEMU, UEFI_CODE, SHIM, GRUB],
     };
-    needs.iter().filter(|(what, _)| !exists(what)).map(|(_, package)| *package).collect()
+    needs
+        .iter()
+        .filter(|(places, _)| !places.iter().any(|what| exists(what)))
+        .map(|(_, package)| *package)
+        .collect()
 }
 
 /// Says what to install.
