@@ -12,7 +12,8 @@ fn packaging(name: &str) -> String {
 
 #[test]
 fn scripts_can_be_read_by_sh() {
-    let names = ["build", "firmware", "test", "deb/config", "deb/postinst", "deb/postrm", "deb/prerm"];
+    let names =
+        ["build", "firmware", "release", "test", "deb/config", "deb/postinst", "deb/postrm", "deb/prerm"];
     for name in names {
         let read = Command::new("sh").args(["-n", &packaging(name)]).output().unwrap();
         assert!(read.status.success(), "{name}: {}", String::from_utf8_lossy(&read.stderr));
@@ -71,4 +72,70 @@ fn completions_and_pages_are_made_for_packages() {
     for page in ["voldemort.1", "voldemortctl.1", "voldemort-check.1"] {
         assert!(folder.path().join("pages").join(page).is_file(), "{page}");
     }
+}
+
+/// A release of what is not ready is refused before anything is built.
+#[test]
+fn a_release_of_a_tree_that_is_not_ready_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path();
+    let write = |name: &str, text: &str| {
+        let path = tree.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    fs::create_dir(tree.join("packaging")).unwrap();
+    fs::copy(packaging("release"), tree.join("packaging/release")).unwrap();
+    let git = |words: &[&str]| {
+        let mut git = Command::new("git");
+        git.current_dir(tree).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(words);
+        let done = git.output().unwrap();
+        assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let refused = |version: &str| {
+        let mut release = Command::new("sh");
+        let out = release
+            .arg(tree.join("packaging/release"))
+            .arg(version)
+            .env_remove("SIGNING_KEY")
+            .output()
+            .unwrap();
+        assert!(!out.status.success());
+        String::from_utf8(out.stderr).unwrap()
+    };
+    let commit = || git(&["commit", "-q", "--allow-empty", "-am", "x"]);
+    git(&["init", "-q"]);
+    for name in
+        ["Cargo.toml", "Cargo.lock", "CHANGELOG.md", "schemas/openapi.json", "schemas/released/openapi.json"]
+    {
+        write(name, "x\n");
+    }
+    assert!(refused("0.2").contains("0.2 is no version"));
+    assert!(refused("0.2.0").contains("not committed"));
+    git(&["add", "-A"]);
+    commit();
+    let steps = [
+        ("Cargo.toml", "version = \"0.2.0\"\n", "Cargo.toml has another version"),
+        ("Cargo.lock", "name = \"voldemort\"\nversion = \"0.2.0\"\n", "Cargo.lock has another version"),
+        ("CHANGELOG.md", "## 0.2.0 (1 December 2026)\n", "no heading"),
+        ("tests/fixtures/state/new/VERSION", "voldemort 0.2.0\n", "no state directories of 0.2.0"),
+        ("schemas/openapi.json", "{}\n", "SIGNING_KEY names no file"),
+    ];
+    for (name, text, why) in steps {
+        if name == "schemas/openapi.json" {
+            write(name, text);
+            git(&["add", "-A"]);
+            commit();
+            assert!(refused("0.2.0").contains("not the contract"), "{}", refused("0.2.0"));
+            write("schemas/released/openapi.json", text);
+        } else {
+            assert!(refused("0.2.0").contains(why), "{why}: {}", refused("0.2.0"));
+            write(name, text);
+        }
+        git(&["add", "-A"]);
+        commit();
+    }
+    assert!(refused("0.2.0").contains("SIGNING_KEY names no file"));
+    git(&["tag", "v0.2.0"]);
+    assert!(refused("0.2.0").contains("is there already"));
 }
