@@ -24,7 +24,10 @@ use super::golden::assert_golden;
 const NAMES: [&str; 7] = ["fresh", "working", "killed", "pinned", "suspended", "several", "own"];
 
 /// The versions that wrote them.
-const VERSIONS: [&str; 3] = ["cb52119", "aa93fd4", "0da45e2"];
+const VERSIONS: [&str; 4] = ["cb52119", "aa93fd4", "0da45e2", LATEST];
+
+/// The only one with a directory `claimed`: those before had no pools.
+const LATEST: &str = "a78d7c6";
 
 fn fixtures(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state").join(version)
@@ -61,6 +64,39 @@ fn described(saved: &Saved, state: &Path) -> String {
         if !install.plain_urls {
             text += &format!("  epoch {} on cards {:?}\n", install.epoch, install.cards);
         }
+    }
+    for claim in &saved.claims {
+        let place = claim
+            .place
+            .as_ref()
+            .map(|place| format!("{} epoch {} since {}", place.machine, place.epoch, place.since));
+        let (name, pool, number, asked) = (&claim.name, &claim.pool, claim.number, claim.asked);
+        text += &format!(
+            "claim {name} of {pool}, {number}, asked {asked}: {}\n",
+            place.as_deref().unwrap_or("waits")
+        );
+    }
+    for (machine, tenancy) in saved.tenancies.iter().filter(|(_, tenancy)| tenancy.is_claim) {
+        text += &format!(
+            "tenancy of {machine}: {} epoch {} since {}\n",
+            tenancy.holder, tenancy.epoch, tenancy.since
+        );
+    }
+    for (machine, life) in &saved.lives {
+        let hold = life.hold.as_ref().map(|hold| hold.reason.to_string());
+        text += &format!(
+            "life of {machine}: hold {hold:?}, order {}, {} disks\n",
+            life.order.is_some(),
+            life.disks.len()
+        );
+    }
+    for token in &saved.tokens {
+        text += &format!(
+            "token {} {} until {:?}\n",
+            token.name,
+            token.role,
+            token.expires.map(|time| time.to_string())
+        );
     }
     for (deployment, machine) in &saved.assignments {
         text += &format!("assigned {deployment} to {machine}\n");
@@ -132,7 +168,8 @@ fn what_earlier_versions_wrote_is_read_whole() {
 }
 
 fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    VERSIONS.into_iter().flat_map(|version| NAMES.into_iter().map(move |name| (version, name)))
+    let each = VERSIONS.into_iter().flat_map(|version| NAMES.into_iter().map(move |name| (version, name)));
+    each.chain([(LATEST, "claimed")])
 }
 
 /// A copy of a directory's files as they are now; folders are left out.
@@ -223,6 +260,24 @@ fn urls_of_an_installation_under_way_outlive_the_upgrade() {
         table = table.after(Verb::Report(report), Time(1)).unwrap();
         assert_eq!(stage(&table), InstallStage::Installed, "{version}");
     }
+}
+
+/// Machines of claims are served as before, and nobody gets a machine that another claim has.
+#[test]
+fn claims_outlive_the_upgrade() {
+    let state = unpacked(LATEST, "claimed");
+    let (_store, saved) = open(state.path());
+    let kept = saved.kept.clone().unwrap();
+    let (_, SourceRevision { files, .. }) = kept.sources().next().unwrap();
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+    let (shelf, environment) = (Shelf::new(Vec::new(), None), Environment::default());
+    let loaded = load("r".into(), files, &environment, &shelf, &options, Depth::OneFirmware);
+    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
+    let table = saved.state(Server::stand_in([10, 0, 10, 1].into())).adopt(loaded.desired);
+    let stage = |name: &str| table.install_of(&name.parse().unwrap()).map(|install| install.stage);
+    assert_eq!(stage("ci-1"), Some(InstallStage::Installed));
+    assert_eq!(stage("ci-2"), Some(InstallStage::Spent));
+    assert_eq!((stage("waiting-3"), stage("over-4")), (None, None));
 }
 
 /// What was damaged before the upgrade is known as damaged after it.
