@@ -1,6 +1,6 @@
-//! User data of claims. Key: the claim. Value: the sealed bytes, as [`crate::state::user_data`] makes them.
+//! User data of claims. Key: the claim. Value: the sealed bytes, as [`crate::state::user_data`] makes them (a field).
 
-use super::bytes::name;
+use super::bytes::{Reader, field, name};
 use super::{Kind, Record};
 use crate::model::Name;
 
@@ -20,11 +20,11 @@ impl Kind for UserData {
     }
 
     fn write(value: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(value);
+        field(value, out);
     }
 
     fn read(name: Name, bytes: &[u8]) -> Option<Record> {
-        Some(Record::UserData(name, Some(bytes.into())))
+        Some(Record::UserData(name, Some(Reader(bytes).field()?.into())))
     }
 
     fn deletion(name: Name) -> Option<Record> {
