@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::DhcpOptions;
-use crate::model::{Advertise, Cidr, Cidr6, Idle, Mode, Name, Origin, Range, Range6, Span, Unknown};
+use crate::model::{Advertise, Cidr, Cidr6, Idle, Mode, Name, Origin, Power, Range, Range6, Span, Unknown};
 
 /// One `[subnet.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Subnet {
     pub unknown: Unknown,
     /// What our agent does on a machine that nobody has.
     pub idle: Idle,
+    /// How machines are switched that are registered there; the addresses of their controllers are among their facts.
+    pub power: Option<Power>,
     /// IPv6 on the same link; `None`: the daemon does not use IPv6 there.
     pub ipv6: Option<Ipv6>,
     /// Subnets of one segment are on one wire (`shares`): the name of the first.

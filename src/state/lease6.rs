@@ -309,6 +309,7 @@ mod tests {
             mode: Default::default(),
             unknown: Default::default(),
             idle: Default::default(),
+            power: None,
             ipv6: Some(ipv6),
             origin: crate::model::Origin { file: "t".into(), line: 1, column: 1 },
         })

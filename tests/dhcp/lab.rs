@@ -38,6 +38,7 @@ pub(crate) fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
         mode: Default::default(),
         unknown: Default::default(),
         idle: Default::default(),
+        power: None,
         ipv6: None,
         segment: name.parse().unwrap(),
         origin: origin(1),

@@ -15,6 +15,7 @@ mod contexts;
 mod contract;
 mod contributing;
 mod dependencies;
+mod discovered;
 mod docs;
 mod drivers;
 mod editors;

@@ -145,6 +145,7 @@ fn the_daemons_subnet_serves_inventories_without_one() {
         mode: Default::default(),
         unknown: Default::default(),
         idle: Default::default(),
+        power: None,
         ipv6: None,
         segment: "default".parse().unwrap(),
         origin: Origin { file: "daemon.toml".into(), line: 1, column: 1 },

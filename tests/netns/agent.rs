@@ -63,14 +63,14 @@ fn inventory_of(folder: &Path, manifest: &str) -> String {
 }
 
 /// A card on the wire, with an address that it gave itself.
-fn card(net: &Net, name: &str, mac: &str, host: u8) {
+pub(super) fn card(net: &Net, name: &str, mac: &str, host: u8) {
     net.client_ip(&["link", "add", "link", "cli", name, "address", mac, "type", "macvlan", "mode", "bridge"]);
     net.client_ip(&["link", "set", name, "up"]);
     net.client_ip(&["address", "add", &format!("10.0.10.{host}/24"), "dev", name]);
 }
 
 /// Status and body of a request.
-fn ask(net: &Net, card: &str, words: &[&str], path: &str) -> (String, String) {
+pub(super) fn ask(net: &Net, card: &str, words: &[&str], path: &str) -> (String, String) {
     let fixed = ["curl", "-s", "--max-time", "20", "--interface", card, "-w", "\n%{http_code}"];
     let url = format!("http://10.0.10.1/{path}");
     let said = net.client_output(&[&fixed, words, &[&url]].concat());

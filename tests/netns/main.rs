@@ -16,6 +16,7 @@ mod doctor;
 mod document;
 mod effects;
 mod ends;
+mod fleet;
 mod flood;
 mod forge;
 mod full;

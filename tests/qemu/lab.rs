@@ -14,12 +14,14 @@ pub(crate) struct Lab {
     name: String,
     folder: tempfile::TempDir,
     running: Vec<Child>,
+    /// How many programs were started.
+    logs: usize,
 }
 
 impl Lab {
     pub(crate) fn new(tag: &str) -> Lab {
         let name = format!("vold-{tag}-{}", std::process::id());
-        let lab = Lab { name, folder: tempfile::tempdir().unwrap(), running: Vec::new() };
+        let lab = Lab { name, folder: tempfile::tempdir().unwrap(), running: Vec::new(), logs: 0 };
         ip(&["netns", "add", &lab.name]);
         for arguments in [
             &["link", "set", "lo", "up"][..],
@@ -45,10 +47,11 @@ impl Lab {
     }
 
     fn run_in(&mut self, namespace: &str, program: &str, words: &[&str]) {
-        let log = std::fs::File::create(self.path(&format!("log-{}", self.running.len()))).unwrap();
+        let log = std::fs::File::create(self.path(&format!("log-{}", self.logs))).unwrap();
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace, program]).args(words);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.logs += 1;
         self.running.push(command.spawn().unwrap());
     }
 
@@ -86,11 +89,40 @@ impl Lab {
         );
         let config = self.path("voldemort.toml");
         std::fs::write(&config, text).unwrap();
+        self.start_daemon();
+    }
+
+    /// Starts the daemon again as it was started before.
+    pub(crate) fn start_daemon(&mut self) {
+        let (config, folder) = (self.path("voldemort.toml"), self.path("inventory"));
         let (config, folder) = (config.display().to_string(), folder.display().to_string());
         let words = ["start", "services", "--new-site", "--config", &config, "--inventory", &folder];
-        let log = self.path(&format!("log-{}", self.running.len()));
+        let log = self.path(&format!("log-{}", self.logs));
         self.run(env!("CARGO_BIN_EXE_voldemort"), &words);
         self.until("ready", || std::fs::read_to_string(&log).unwrap_or_default());
+    }
+
+    /// Kills what was started last but `back` others, at once.
+    pub(crate) fn kill(&mut self, back: usize) {
+        let at = self.running.len() - 1 - back;
+        let mut child = self.running.remove(at);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// OVMF with Secure Boot and Microsoft's keys, which boots by PXE over IPv4. Its variables are new.
+    pub(crate) fn secure_boot(&mut self, mac: &str) {
+        let variables = self.path("variables.fd");
+        std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.ms.fd", &variables).unwrap();
+        let words = format!(
+            "-machine q35,smm=on -global ICH9-LPC.disable_s3=1 -m 512 \
+             -global driver=cfi.pflash01,property=secure,value=on \
+             -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n \
+             -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.ms.fd \
+             -drive if=pflash,unit=1,format=raw,file={}",
+            variables.display()
+        );
+        self.machine("qemu-system-x86_64", &words, mac, ",romfile=");
     }
 
     /// A BIOS machine; QEMU's card boots by the iPXE in its ROM.
@@ -156,6 +188,15 @@ impl Lab {
     /// Waits for words in the timeline.
     pub(crate) fn wait(&self, what: &str) -> String {
         self.until(what, || self.timeline())
+    }
+
+    /// Waits until words are in the timeline so often.
+    pub(crate) fn wait_times(&self, what: &str, times: usize) -> String {
+        let enough = || {
+            let text = self.timeline();
+            if text.matches(what).count() >= times { format!("{text}\nENOUGH") } else { text }
+        };
+        self.until("ENOUGH", enough)
     }
 
     pub(crate) fn wait_on_serial(&self, what: &str) -> String {

@@ -13,3 +13,4 @@ mod ia32;
 mod ipv6;
 mod kit;
 mod lab;
+mod learned;

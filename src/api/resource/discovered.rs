@@ -1,5 +1,6 @@
 //! `GET /v1/discovered`: machines that our agent found and no manifest declares.
 
+use std::net::IpAddr;
 use std::ops::Bound;
 
 use schemars::JsonSchema;
@@ -12,7 +13,7 @@ use crate::edit::{Edit, Setting, Verb};
 use crate::manifest::Kind;
 use crate::model::facts::Facts;
 use crate::model::words::words;
-use crate::model::{Mac, Name, Size};
+use crate::model::{Mac, Name, PowerKind, Size};
 use crate::state::State;
 use crate::state::life::Life;
 use crate::state::lifecycle::{DiskState, Known};
@@ -39,6 +40,9 @@ pub struct Discovered {
     pub near: Option<String>,
     /// All that our agent found out.
     pub facts: Option<Facts>,
+    /// How it would be switched if it is registered, where its subnet says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power: Option<FoundPower>,
 }
 
 /// A disk of such a machine.
@@ -101,7 +105,42 @@ fn row(state: &State, name: &Name, life: &Life) -> Discovered {
         reported: life.reported.map(|at| at.to_string()),
         near: life.cards.iter().find_map(|card| state.never_seen_near(*card)).map(ToString::to_string),
         facts: facts.map(|facts| Facts::clone(facts)),
+        power: power(state, life, facts.map(|facts| &**facts)),
     }
+}
+
+/// How a machine is switched that is registered in its subnet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FoundPower {
+    pub kind: String,
+    /// Of its management controller.
+    pub address: Option<String>,
+    pub command: Option<String>,
+    /// The name of a secret.
+    pub credentials: Option<String>,
+    pub fingerprint: Option<String>,
+}
+
+/// What its subnet says of the power of machines, with the address that our agent found. `None` where there is no
+/// controller to ask.
+fn power(state: &State, life: &Life, facts: Option<&Facts>) -> Option<FoundPower> {
+    let power = state.desired().subnets.get(life.subnet.as_ref()?)?.power.as_ref()?;
+    let address = facts.and_then(|facts| facts.bmc).map(|bmc| match bmc {
+        IpAddr::V4(bmc) => bmc.to_string(),
+        IpAddr::V6(bmc) => format!("[{bmc}]"),
+    });
+    let needs_address = matches!(power.kind, PowerKind::Redfish | PowerKind::Ipmi);
+    if needs_address && address.is_none() {
+        return None;
+    }
+    let text = |name: &Option<Name>| name.as_ref().map(ToString::to_string);
+    Some(FoundPower {
+        kind: power.kind.to_string(),
+        address: address.filter(|_| power.kind != PowerKind::Wol),
+        command: text(&power.command),
+        credentials: text(&power.credentials),
+        fingerprint: power.fingerprint.as_ref().map(ToString::to_string),
+    })
 }
 
 impl Discovered {
@@ -121,6 +160,7 @@ impl Discovered {
             reported: None,
             near: None,
             facts: None,
+            power: None,
         }
     }
 
@@ -139,6 +179,19 @@ impl Discovered {
         let is_given = |name: &str| labels.iter().any(|(own, _)| own == name);
         let all = own.filter(|(name, _)| !is_given(name)).chain(labels.iter().cloned());
         settings.extend(all.map(|(name, value)| setting(&["labels", &name], json!(value))));
+        if let Some(FoundPower { kind, address, command, credentials, fingerprint }) = &self.power {
+            let credentials = credentials.as_ref().map(|secret| json!({ "secret": secret }));
+            let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
+            let all = [
+                ("kind", Some(json!(kind))),
+                ("address", text(address)),
+                ("command", text(command)),
+                ("credentials", credentials),
+                ("fingerprint", text(fingerprint)),
+            ];
+            let all = all.into_iter().filter_map(|(key, value)| Some((key, value?)));
+            settings.extend(all.map(|(key, value)| setting(&["power", key], value)));
+        }
         Edit {
             verb: Verb::Create,
             kind: Kind::Machine,

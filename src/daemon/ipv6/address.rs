@@ -146,6 +146,7 @@ mod tests {
             mode: Mode::Server,
             unknown: Default::default(),
             idle: Default::default(),
+            power: None,
             ipv6: Some(ipv6),
             origin,
         };

@@ -288,6 +288,7 @@ fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
         mode: Mode::Server,
         unknown: Default::default(),
         idle: Default::default(),
+        power: None,
         ipv6: None,
         origin: Origin { file: "(the daemon's settings)".into(), line: 1, column: 1 },
     }

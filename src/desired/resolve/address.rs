@@ -68,6 +68,7 @@ impl Resolver<'_> {
             mode: Mode::Server,
             unknown: Default::default(),
             idle: Default::default(),
+            power: None,
             ipv6: None,
             segment: name.clone(),
             origin: Origin { file: file.clone(), line: 1, column: 1 },

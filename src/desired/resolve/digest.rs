@@ -108,6 +108,7 @@ pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
         mode,
         unknown: _,
         idle: _,
+        power: _,
         ipv6,
         segment: _,
         origin: _,

@@ -45,6 +45,25 @@ impl Resolver<'_> {
         self.bad_host(whose, power);
     }
 
+    /// `power` of a subnet, which is for machines that are registered there.
+    pub(super) fn registered_power(&mut self, whose: &str, power: &Power) {
+        let written = power.url.as_ref().map(|url| ("url", url.mark));
+        let written = written.or(power.address.as_ref().map(|address| ("address", address.mark)));
+        if let Some((what, mark)) = written {
+            let message = format!("{whose}: `power` takes no `{what}`");
+            let label = "each machine has a controller of its own";
+            let problem = Problem::new(Code::Exclusive, mark, message, label);
+            self.problems.push(problem.help("leave it out: our agent finds the address out"));
+        }
+        let Some(kind) = power.kind.as_ref().filter(|kind| kind.value == PowerKind::Command) else { return };
+        if power.command.is_none() {
+            let message = format!("{whose}: `power` of kind \"command\" needs a `command`");
+            let problem = Problem::new(Code::MissingKey, kind.mark, message, "which program is missing");
+            let help = "write command = \"…\", the name of a `[power.command.NAME]` in the daemon's file";
+            self.problems.push(problem.help(help));
+        }
+    }
+
     /// Keys that mean nothing with this kind.
     fn surplus(&mut self, whose: &str, power: &Power) {
         let Some(kind) = &power.kind else { return };

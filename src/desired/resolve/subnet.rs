@@ -1,6 +1,6 @@
 //! Networks: each consistent in itself, none over another.
 
-use super::{Resolver, digest, ipv6, option};
+use super::{Resolver, digest, ipv6, machine, option};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Marked, Problem};
@@ -14,6 +14,9 @@ impl Resolver<'_> {
         let documents = self.documents;
         let mut networks = Vec::new();
         for resource in documents.subnets.values() {
+            if let Some(power) = resource.body.power.as_ref().filter(|_| resource.whole) {
+                self.registered_power(&format!("subnet {}", resource.name), power);
+            }
             match &resource.body.cidr {
                 Some(cidr) => {
                     networks.push((cidr, &**resource));
@@ -49,6 +52,7 @@ impl Resolver<'_> {
             mode,
             unknown,
             idle,
+            power,
             ipv6,
             extra,
         } = &resource.body;
@@ -64,6 +68,7 @@ impl Resolver<'_> {
             mode: mode.as_ref().map(|mode| mode.value).unwrap_or_default(),
             unknown: unknown.as_ref().map(|unknown| unknown.value).unwrap_or_default(),
             idle: idle.as_ref().map(|idle| idle.value).unwrap_or_default(),
+            power: power.as_ref().and_then(machine::power),
             ipv6: ipv6.as_ref().and_then(ipv6::resolved),
             segment: self.segment(resource),
             origin: self.documents.sources.origin(resource.mark),
@@ -98,6 +103,7 @@ impl Resolver<'_> {
             mode: _,
             unknown: _,
             idle: _,
+            power: _,
             ipv6: _,
             extra,
         } = &resource.body;

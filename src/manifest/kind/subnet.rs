@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::table::table;
-use super::{Extra, Kind};
+use super::{Extra, Kind, Power};
 use crate::manifest::Marked;
 use crate::manifest::shape::Form;
 use crate::manifest::shape::Shape::*;
@@ -37,6 +37,9 @@ table! {
         idle: Option<Marked<Idle>> = may "idle": Text(Form::Choice(Idle::NAMES)),
             "What our agent does on a machine that nobody has: \"reboot\" (as without the key), \"off\", or \"wait\" \
              for the next claim.";
+        power: Option<Power> = may "power": Table(Power::FIELDS),
+            "How machines are switched that are registered there, without `url` and `address`: their management controllers' \
+             addresses are among what our agent finds out.";
         ipv6: Option<Ipv6> = may "ipv6": Table(Ipv6::FIELDS),
             "IPv6 on the same link; without it the daemon does not use IPv6 there.";
         ..extra: Extra;

@@ -2,7 +2,7 @@
 
 use super::{lines, list, note, plain};
 use crate::desired::{Desired, Ipv6, Subnet};
-use crate::model::Cidr;
+use crate::model::{Cidr, Power};
 use crate::plan::{Action, Change};
 
 pub(super) fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
@@ -43,6 +43,7 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
         mode,
         unknown,
         idle,
+        power,
         ipv6,
         segment,
         origin: _,
@@ -59,6 +60,8 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
     note(&mut details, "mode", &before.mode.to_string(), &mode.to_string());
     note(&mut details, "unknown", before.unknown.name(), unknown.name());
     note(&mut details, "idle", before.idle.name(), idle.name());
+    let kind = |power: &Option<Power>| power.as_ref().map_or("none", |power| power.kind.name());
+    note(&mut details, "power", kind(&before.power), kind(power));
     note(&mut details, "options", &lines(&before.options), &lines(options));
     let six = |ipv6: &Option<Ipv6>| ipv6.as_ref().map_or("none".into(), |ipv6| ipv6.lines().join(", "));
     note(&mut details, "ipv6", &six(&before.ipv6), &six(ipv6));

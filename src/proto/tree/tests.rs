@@ -129,6 +129,7 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> State {
         mode: Default::default(),
         unknown: Default::default(),
         idle: Default::default(),
+        power: None,
         ipv6: None,
         segment: "lab".parse().unwrap(),
         origin: origin.clone(),

@@ -96,7 +96,7 @@ pub(super) fn forget_all(state: &mut State, cards: &[Mac], out: &mut Applied) ->
     is_any
 }
 
-/// Cards that no machine has any more.
+/// Programs of cards that no machine has any more, and tries of those whose machines are declared now.
 pub(super) fn forget_gone(state: &mut State, out: &mut Applied) {
     let has = |boots: &CardBoots| !boots.loaders.is_empty();
     let all = state.lasting.boots.iter().filter(|(_, boots)| has(boots)).map(|(card, _)| *card);
@@ -104,6 +104,9 @@ pub(super) fn forget_gone(state: &mut State, out: &mut Applied) {
     for card in gone {
         forget(state, card, |_| true, out);
     }
+    let tried = state.lasting.boots.iter().filter(|(_, boots)| boots.tries > 0).map(|(card, _)| *card);
+    let declared: Vec<Mac> = tried.filter(|card| state.machine(*card).is_some()).collect();
+    declared.into_iter().for_each(|card| end_tries(state, card, out));
 }
 
 /// A person has the boot programs of a machine tried anew.

@@ -18,6 +18,7 @@ pub(super) fn subnet(ranges: &[&str]) -> Arc<Subnet> {
         mode: Default::default(),
         unknown: Default::default(),
         idle: Default::default(),
+        power: None,
         ipv6: None,
         segment: "lab".parse().unwrap(),
         origin: Origin { file: "net.toml".into(), line: 1, column: 1 },
