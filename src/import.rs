@@ -125,7 +125,7 @@ impl Subnet {
 
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line.file, self.line.number, self.text)
+        write!(f, "{}:{}: {}", self.line.file.escape_debug(), self.line.number, self.text)
     }
 }
 
