@@ -2,6 +2,7 @@
 
 pub mod builtin;
 pub mod cmdline;
+pub mod common;
 mod filter;
 pub mod finding;
 pub mod grub;

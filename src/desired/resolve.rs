@@ -2,6 +2,7 @@
 //! and what contradicts itself is reported, each mistake once and nothing that only follows
 //! from another. Linear in the size of the inventory.
 
+mod able;
 mod address;
 mod agent;
 mod boot;

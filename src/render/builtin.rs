@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use super::common;
 use super::installer::{self, Installer};
 use super::{Kind, Text, Value};
 
@@ -31,6 +32,7 @@ pub struct Input {
 pub enum Sort {
     String,
     Boolean,
+    Integer,
     List,
     Secret,
 }
@@ -55,14 +57,20 @@ fn builtin(installer: &Installer) -> Option<Builtin> {
     let template = installer.template.as_ref()?;
     let text = Text::parse(template.source).expect("a test parses every built-in template");
     let kind = installer.kind;
-    Some(Builtin { name: kind.name(), kind, text, inputs: (template.inputs)() })
+    let mut inputs = (template.inputs)();
+    let own = |name: &str| inputs.iter().any(|input| input.name == name);
+    let common =
+        common::inputs().into_iter().filter(|input| template.limits.can(input.name) && !own(input.name));
+    let common: Vec<Input> = common.collect();
+    inputs.splice(..0, common);
+    Some(Builtin { name: kind.name(), kind, text, inputs })
 }
 
 pub(super) fn text(name: &'static str, default: &str, meaning: &'static str) -> Input {
     Input { name, sort: Sort::String, default: Value::String(default.to_owned()), meaning }
 }
 
-fn secret(name: &'static str, meaning: &'static str) -> Input {
+pub(super) fn secret(name: &'static str, meaning: &'static str) -> Input {
     Input { name, sort: Sort::Secret, default: Value::String(String::new()), meaning }
 }
 
@@ -71,28 +79,10 @@ pub(super) fn list(name: &'static str, default: &[&str], meaning: &'static str) 
     Input { name, sort: Sort::List, default: Value::List(default), meaning }
 }
 
-/// Who may log in: the same for all kinds.
-pub(super) fn accounts() -> Vec<Input> {
-    vec![
-        text("user", "", "the first account, an administrator; it gets `ssh_keys`"),
-        secret("user_hash", "crypt(3) hash of the first account's password; without one it is locked"),
-        secret("root_hash", "crypt(3) hash of root's password; without one it is locked"),
-    ]
-}
-
-/// Accounts, language and keyboard, then `more`.
-pub(super) fn inputs(keymap: &'static str, more: Vec<Input>) -> Vec<Input> {
-    let mut inputs = accounts();
-    inputs.push(text("locale", "en_US.UTF-8", "language and country"));
-    inputs.push(text("keymap", keymap, "keyboard layout"));
-    inputs.extend(more);
-    inputs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::installer::Completion;
+    use crate::render::installer::{Completion, NETWORK_CONFIG};
     use crate::render::known::is_well_known;
 
     #[test]
@@ -107,12 +97,15 @@ mod tests {
     #[test]
     fn each_declares_what_it_reads_and_no_more() {
         for builtin in all() {
+            let main = |name: &str| builtin.text.uses(name);
+            let reads =
+                |name: &str| main(name) || builtin.kind == Kind::CloudInit && NETWORK_CONFIG.uses(name);
             for found in builtin.text.variables() {
                 let declared = builtin.inputs.iter().any(|input| input.name == found.name);
                 assert!(declared || is_well_known(&found.name), "{} reads {found:?}", builtin.name);
             }
             for input in &builtin.inputs {
-                assert!(builtin.text.uses(input.name), "{} does not read {}", builtin.name, input.name);
+                assert!(reads(input.name), "{} does not read {}", builtin.name, input.name);
                 assert!(!is_well_known(input.name), "{} is well known", input.name);
             }
             let ends = builtin.text.uses("completed_url");

@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 
 use super::Text;
 use super::builtin::Input;
+use super::common::Limits;
 use super::finding::Finding;
 use super::near;
 pub use crate::model::InstallerKind as Kind;
@@ -84,7 +85,10 @@ pub enum Completion {
 #[derive(Debug)]
 pub struct Template {
     pub source: &'static str,
+    /// What it reads beside the well-known and the common variables; a common one that is among them
+    /// has another default here.
     pub inputs: fn() -> Vec<Input>,
+    pub limits: &'static Limits,
 }
 
 /// One file below `answers_base_url`.
@@ -103,6 +107,8 @@ pub enum AnswerContent {
     MetaData,
     /// The same with the public keys that may log in as the image's own user.
     MetaDataWithKeys,
+    /// cloud-init's network configuration; no bytes unless the built-in template has one to give.
+    NetworkConfig,
     /// No bytes, but found: cloud-init asks eleven times for a file that is missing.
     Empty,
 }
@@ -179,6 +185,16 @@ pub const METADATA_FILES: &[AnswerFile] = &[
 /// The keys in `meta-data` (`public-keys` of cloud-init's `normalize_pubkey_data`).
 pub static PUBLIC_KEYS: LazyLock<Text> =
     LazyLock::new(|| Text::parse("public-keys: {{ ssh_keys | yaml }}\n").expect("a test parses it"));
+
+/// `network-config` of the built-in cloud-init template: empty where DHCP on the interface that booted is
+/// all that is asked for, because that is what cloud-init does without one.
+pub static NETWORK_CONFIG: LazyLock<Text> = LazyLock::new(|| {
+    Text::parse(concat!(
+        include_str!("../../templates/part/netplan.liquid"),
+        include_str!("../../templates/part/network-config.liquid")
+    ))
+    .expect("a test parses it")
+});
 
 const fn main_file(name: &'static str) -> AnswerFile {
     AnswerFile { name, content: AnswerContent::Main }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use voldemort::render::{Kind, Text, Value, Values, builtin};
+use voldemort::render::{Kind, Text, Value, Values, builtin, installer};
 
 fn text(value: &str) -> Value {
     Value::String(value.to_owned())
@@ -20,7 +20,11 @@ fn table(members: &[(&str, Value)]) -> Value {
 }
 
 fn secrets(name: &str) -> Option<String> {
-    (name == "root-password").then(|| "$6$salt$hashofroot/.".to_owned())
+    match name {
+        "root-password" => Some("$6$salt$hashofroot/.".to_owned()),
+        "disk-passphrase" => Some("it's a \"long\" $passphrase".to_owned()),
+        _ => None,
+    }
 }
 
 /// What is known of every machine.
@@ -33,6 +37,8 @@ fn known() -> Values {
             ("domain", text("")),
             ("mac", text("52:54:00:aa:00:01")),
             ("address", text("10.0.10.21")),
+            ("address6", text("")),
+            ("prefix_length6", Value::Integer(0)),
             ("netmask", text("255.255.255.0")),
             ("prefix_length", Value::Integer(24)),
             ("gateway", text("")),
@@ -63,6 +69,8 @@ fn full() -> Values {
             ("password_hash", text("$6$salt$hashofdev")),
             ("ssh_keys", list(&[key])),
             ("sudo", Value::Boolean(true)),
+            ("groups", list(&["docker", "video"])),
+            ("shell", text("/bin/zsh")),
         ]),
         table(&[("name", text("guest"))]),
         table(&[("name", text("bot")), ("password_hash", text("")), ("sudo", Value::Boolean(true))]),
@@ -82,6 +90,63 @@ fn full() -> Values {
         values.insert(name.to_owned(), value);
     }
     values
+}
+
+/// The common variables in use, each case with a name: what differs from `full`. A template gets those that it can
+/// carry out.
+fn variations(kind: Kind) -> Vec<(String, Vec<(&'static str, Value)>)> {
+    let limits = kind.installer().template.as_ref().expect("built in").limits;
+    let fixed = vec![
+        ("network", text("static")),
+        ("dns", list(&["10.0.10.1", "2001:db8::53"])),
+        ("address6", text("2001:db8::21")),
+        ("prefix_length6", Value::Integer(64)),
+    ];
+    let only6 = vec![
+        ("network", text("static")),
+        ("dns", list(&["2001:db8::53"])),
+        ("address", text("2001:db8::21")),
+        ("address6", text("2001:db8::21")),
+        ("netmask", text("")),
+        ("gateway", text("")),
+        ("prefix_length", Value::Integer(64)),
+        ("prefix_length6", Value::Integer(64)),
+    ];
+    let bond = [("bond", list(&["eno1", "eno2"])), ("bond_mode", text("802.3ad"))];
+    let vlan = ("vlan", Value::Integer(42));
+    let mut cases = vec![
+        ("static".to_owned(), fixed.clone()),
+        ("static-ipv6-only".to_owned(), only6),
+        ("static-vlan".to_owned(), [&fixed[..], &[vlan.clone()]].concat()),
+        ("static-bond".to_owned(), [&fixed[..], &bond].concat()),
+        ("static-bond-vlan".to_owned(), [&fixed[..], &bond, &[vlan.clone()]].concat()),
+        ("dhcp-bond-vlan".to_owned(), [&bond[..], &[vlan]].concat()),
+    ];
+    if !limits.can("network") {
+        cases.clear();
+    }
+    let second = ("second_disk", text("/dev/disk/by-id/nvme-eui.0025385b21404b2c"));
+    for layout in limits.layouts {
+        let mut values = vec![("layout", text(layout))];
+        match *layout {
+            "raid1" => values.push(second.clone()),
+            "encrypted" => values.push(("disk_passphrase", Value::Secret("disk-passphrase".to_owned()))),
+            _ => {}
+        }
+        cases.push((format!("layout-{layout}"), values));
+    }
+    let sources = [
+        ("mirror", text("http://mirror.lab.example:8080/os/")),
+        ("proxy", text("http://10.0.10.3:3128")),
+        ("ntp", list(&["10.0.10.1", "ntp.lab.example"])),
+    ];
+    let scripts = vec![
+        ("post", text("set -u\necho \"it's\" > /etc/post\n%end\n")),
+        ("first_boot", text("#!/bin/sh\necho '{{ x }}' \\\n  > /etc/first\n")),
+    ];
+    cases.push(("sources".to_owned(), sources.into_iter().filter(|(name, _)| limits.can(name)).collect()));
+    cases.push(("scripts".to_owned(), scripts));
+    cases
 }
 
 /// Sets the inputs of the template that have no value.
@@ -111,7 +176,13 @@ fn builtins_render_as_reviewed_and_pass_their_own_check() {
     let mut quiet = full();
     quiet.remove("root_hash");
     for builtin in builtin::all() {
-        for (case, values) in [("least", known()), ("full", full()), ("sudo", quiet.clone())] {
+        let cases = [("least", known()), ("full", full()), ("sudo", quiet.clone())];
+        let cases = cases.map(|(case, values)| (case.to_owned(), values));
+        let varied = variations(builtin.kind).into_iter().map(|(case, values)| {
+            let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+            (case, full().into_iter().chain(values).collect())
+        });
+        for (case, values) in cases.into_iter().chain(varied) {
             let values = with_defaults(builtin, values);
             let rendered = builtin.text.render(&values, &secrets).expect(builtin.name);
             assert_eq!(builtin.kind.read(&rendered), [], "{} {case}", builtin.name);
@@ -168,18 +239,93 @@ fn in_its_place(builtin: &builtin::Builtin, values: &Values, plain: &str, what: 
     assert_eq!(sections(&rendered), sections(plain), "{} {what}", builtin.name);
 }
 
+/// Lines in the installer's own language: what they do is up to whoever wrote them.
+const FREE: &str = "extra";
+
+/// Well-known variables that are texts, and all inputs of a template that are.
+fn texts(builtin: &builtin::Builtin) -> Vec<&'static str> {
+    let known = [
+        "name",
+        "hostname",
+        "domain",
+        "disk",
+        "timezone",
+        "address",
+        "address6",
+        "gateway",
+        "media_url",
+        "completed_url",
+        "failed_url",
+        "progress_url",
+    ];
+    let is_text = |sort| matches!(sort, builtin::Sort::String | builtin::Sort::Secret);
+    let own = builtin.inputs.iter().filter(|input| is_text(input.sort) && input.name != FREE);
+    known.into_iter().chain(own.map(|input| input.name)).collect()
+}
+
+/// What of the common variables is in use together, so that attacks reach all of them.
+fn busy(builtin: &builtin::Builtin) -> Vec<Values> {
+    let cases = variations(builtin.kind).into_iter();
+    let cases = cases.filter(|(case, _)| !case.starts_with("layout-p") && !case.starts_with("static-ipv6"));
+    let all = cases.map(|(_, values)| {
+        let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+        with_defaults(builtin, full().into_iter().chain(values).collect())
+    });
+    all.collect()
+}
+
 /// Whatever a manifest says, it stays in its place.
 #[test]
 fn values_can_not_break_out() {
     for builtin in builtin::all() {
-        let plain = builtin.text.render(&with_defaults(builtin, full()), &secrets).expect("renders");
+        for (number, case) in busy(builtin).into_iter().enumerate() {
+            for name in texts(builtin) {
+                let with = |value: &str| {
+                    let mut values = case.clone();
+                    values.insert(name.to_owned(), text(value));
+                    values
+                };
+                let plain = builtin.text.render(&with("x"), &secrets).expect("renders");
+                // Each attack in every third case: all of them take a minute.
+                for attack in ATTACKS.iter().skip(number % 3).step_by(3) {
+                    in_its_place(builtin, &with(attack), &plain, &format!("{name} {attack:?}"));
+                }
+            }
+        }
+    }
+}
+
+/// cloud-init's network configuration stays JSON, whatever the values.
+#[test]
+fn network_config_is_one_mapping() {
+    let builtin = builtin::lookup("cloud-init").expect("built in");
+    let read = |values: &Values| {
+        let rendered = installer::NETWORK_CONFIG.render(values, &secrets).expect("renders");
+        serde_json::from_str::<serde_json::Value>(&rendered).map_err(|error| format!("{error}: {rendered}"))
+    };
+    assert_eq!(
+        installer::NETWORK_CONFIG.render(&with_defaults(builtin, full()), &secrets).as_deref(),
+        Ok("")
+    );
+    for (case, values) in variations(Kind::CloudInit) {
+        let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let values = with_defaults(builtin, full().into_iter().chain(values).collect());
+        if !case.contains("static") && !case.contains("dhcp") {
+            continue;
+        }
+        let rendered = installer::NETWORK_CONFIG.render(&values, &secrets).expect("renders");
+        golden(&format!("network-config/{case}"), &rendered);
         for attack in ATTACKS {
-            for name in
-                ["name", "hostname", "domain", "disk", "timezone", "user", "root_hash", "completed_url"]
-            {
-                let mut values = with_defaults(builtin, full());
+            for name in ["address", "address6", "gateway", "domain", "bond_mode", "mac"] {
+                let mut values = values.clone();
                 values.insert(name.to_owned(), text(attack));
-                in_its_place(builtin, &values, &plain, &format!("{name} {attack:?}"));
+                let read = read(&values).unwrap();
+                assert_eq!(read["version"], 2, "{name} {attack:?}");
+            }
+            for name in ["bond", "dns"] {
+                let mut values = values.clone();
+                values.insert(name.to_owned(), list(&[attack, "x"]));
+                assert!(read(&values).is_ok_and(|read| read["version"] == 2), "{name} {attack:?}");
             }
         }
     }
@@ -195,17 +341,19 @@ fn items_can_not_break_out() {
                 ("password_hash", text(item)),
                 ("ssh_keys", list(&[item])),
                 ("sudo", Value::Boolean(true)),
+                ("groups", list(&[item])),
+                ("shell", text(item)),
             ]);
             let one = |name: &str, value: Value| {
                 let mut values = with_defaults(builtin, full());
                 values.insert(name.to_owned(), value);
                 values
             };
-            [
-                one("packages", list(&["nginx", item])),
-                one("ssh_keys", list(&[item])),
-                one("users", Value::List(vec![account])),
-            ]
+            let lists = ["bond", "dns", "ntp", "tasks", "patterns", "packages", "ssh_keys"];
+            let declared = lists.into_iter().filter(|name| builtin.text.uses(name));
+            let mut all: Vec<Values> = declared.map(|name| one(name, list(&["y", item]))).collect();
+            all.push(one("users", Value::List(vec![account])));
+            all
         };
         for (at, harmless) in with("x").iter().enumerate() {
             let plain = builtin.text.render(harmless, &secrets).expect("renders");
@@ -220,13 +368,13 @@ fn items_can_not_break_out() {
 #[test]
 fn hooks_are_shell() {
     let preseed = builtin::lookup("preseed").expect("built in");
-    for values in [known(), full()] {
+    for values in busy(preseed).into_iter().chain([known(), full()]) {
         let rendered = preseed.text.render(&with_defaults(preseed, values), &secrets).expect("renders");
         let late = rendered.split("preseed/late_command string").nth(1).expect("a last hook");
         shell_reads(&late.replace("\\\n", " "));
     }
     let kickstart = builtin::lookup("kickstart").expect("built in");
-    for values in [known(), full()] {
+    for values in busy(kickstart).into_iter().chain([known(), full()]) {
         let rendered = kickstart.text.render(&with_defaults(kickstart, values), &secrets).expect("renders");
         for section in
             rendered.split("\n%").filter(|part| part.starts_with("p") && !part.starts_with("packages"))

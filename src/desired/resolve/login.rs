@@ -11,7 +11,7 @@ use crate::model::Name;
 use crate::render::Value;
 
 /// Variables that are shell lines or settings of the installer's own: what they do is not known.
-const FREE: [&str; 3] = ["extra", "post", "late_command"];
+const FREE: [&str; 4] = ["extra", "post", "late_command", "first_boot"];
 
 impl Resolver<'_> {
     /// Systems that nobody can log in to, once for each template and profile.

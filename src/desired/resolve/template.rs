@@ -44,6 +44,7 @@ impl Resolver<'_> {
             let kind = match input.sort {
                 Sort::String => VariableType::String,
                 Sort::Boolean => VariableType::Boolean,
+                Sort::Integer => VariableType::Integer,
                 Sort::List => VariableType::List,
                 Sort::Secret => VariableType::Secret,
             };

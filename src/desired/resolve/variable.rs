@@ -39,6 +39,9 @@ impl Resolver<'_> {
             }
             values.insert(name.to_string(), value(&field.value.value));
         }
+        if let Some(template) = templates[0] {
+            self.able(effective, boot, template, &values);
+        }
         for used in boot.cmdline.iter().flat_map(|word| word.variables()) {
             if !is_well_known(&used.name) && !values.contains_key(&used.name) && effective.whole {
                 let want = Want::Boot { boot: boot.name.clone(), variable: used.name.clone() };
@@ -327,7 +330,8 @@ impl Resolver<'_> {
         let profiles = documents.profiles.values().map(|own| &own.body.settings);
         let deployments = documents.deployments.values().map(|own| &own.body.settings);
         for (name, field) in profiles.chain(deployments).flat_map(|settings| &settings.vars.0) {
-            if !used.contains(&**name) && !is_well_known(name) {
+            let reported = self.mistyped.contains(&field.key);
+            if !used.contains(&**name) && !is_well_known(name) && !reported {
                 self.problems.push(never_used(name, field, &used));
             }
         }

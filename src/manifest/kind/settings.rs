@@ -53,6 +53,8 @@ const USER: Fields = Fields::new(
         Key::may("password-hash", Anything, "Crypt hash of the password: a text, or { secret = \"…\" }."),
         Key::may("ssh-keys", Several(&Text(Form::Any)), "Public keys that may log in."),
         Key::may("sudo", Boolean, "Whether the account may become root."),
+        Key::may("groups", Several(&Text(Form::Any)), "Further groups of the account."),
+        Key::may("shell", Text(Form::Any), "Its login shell, as in \"/bin/bash\"."),
     ],
 );
 

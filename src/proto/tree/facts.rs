@@ -89,6 +89,9 @@ impl Facts<'_> {
         put(facts, wanted, "address6", || text(address6()));
         put(facts, wanted, "netmask", || text(subnet.cidr.map(|cidr| cidr.netmask().to_string())));
         let six = only.map_or(0, |ipv6| ipv6.cidr.length());
+        put(facts, wanted, "prefix_length6", || {
+            Value::Integer(subnet.ipv6.as_ref().map_or(0, |ipv6| ipv6.cidr.length()).into())
+        });
         put(facts, wanted, "prefix_length", || {
             Value::Integer(subnet.cidr.map_or(six, |cidr| cidr.length()).into())
         });

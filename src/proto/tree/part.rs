@@ -130,6 +130,10 @@ impl<'a> Part<'a> {
             }
             AnswerContent::Main => template.map_or(Ok(String::new()), |template| fill(&template.text)),
             AnswerContent::Empty => Ok(String::new()),
+            AnswerContent::NetworkConfig => match template.filter(|template| template.origin.is_none()) {
+                Some(_) => fill(&installer::NETWORK_CONFIG),
+                None => Ok(String::new()),
+            },
             AnswerContent::MetaData => Ok(meta_data()),
             AnswerContent::MetaDataWithKeys => Ok(meta_data() + &fill(&installer::PUBLIC_KEYS)?),
         }

@@ -2,7 +2,8 @@
 
 use super::{Completion, Image, Installer, Kind, NOCLOUD_FILES, NOCLOUD_NEED, Need, Template};
 use crate::render::Verdict;
-use crate::render::builtin::{Input, inputs, text};
+use crate::render::builtin::{Input, text};
+use crate::render::common::{Limits, Unable};
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::near;
 use crate::render::syntax::cloud::{self, Document, Key, Value};
@@ -36,15 +37,23 @@ pub(super) static INSTALLER: Installer = Installer {
     }),
     completion: Completion::Hook,
     template: Some(Template {
-        source: include_str!("../../../templates/autoinstall.liquid"),
+        source: concat!(
+            include_str!("../../../templates/part/finish.liquid"),
+            include_str!("../../../templates/part/netplan.liquid"),
+            include_str!("../../../templates/autoinstall.liquid")
+        ),
         inputs: template_inputs,
+        limits: &Limits {
+            cannot: &[Unable { variable: "second_disk", why: "its layouts take one disk" }],
+            layouts: &["plain", "lvm", "encrypted", "direct", "zfs"],
+            https_mirror: true,
+        },
     }),
 };
 
 /// What the built-in template reads beside the well-known variables.
 fn template_inputs() -> Vec<Input> {
-    let more = vec![text("layout", "lvm", "how the disk is divided: lvm, direct or zfs")];
-    inputs("us", more)
+    vec![text("layout", "lvm", "how the disk is divided: plain (or direct), lvm, encrypted or zfs")]
 }
 
 fn read(text: &str) -> Vec<Finding> {

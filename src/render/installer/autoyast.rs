@@ -2,9 +2,13 @@
 //! confirmation.
 
 use super::{Completion, Image, Installer, Kind, Need, Template, main_file};
-use crate::render::builtin::{Input, inputs, list, text};
+use crate::render::builtin::{Input, list, text};
+use crate::render::common::{Limits, Unable};
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::syntax::xml;
+
+/// linuxrc's manual, `ifcfg`.
+const IFCFG: &str = "the system keeps the network of its installer, which `ifcfg=` of the command line sets";
 
 /// AutoYaST's guide.
 const CMDLINE: &[&str] = &["install={{ media_url }}", "autoyast={{ answers_url }}", "ifcfg=*=dhcp"];
@@ -31,18 +35,35 @@ pub(super) static INSTALLER: Installer = Installer {
     }),
     completion: Completion::Hook,
     template: Some(Template {
-        source: include_str!("../../../templates/autoyast.liquid"),
+        source: concat!(
+            include_str!("../../../templates/part/scripts.liquid"),
+            include_str!("../../../templates/autoyast.liquid")
+        ),
         inputs: template_inputs,
+        limits: &Limits {
+            cannot: &[
+                Unable { variable: "network", why: IFCFG },
+                Unable { variable: "vlan", why: IFCFG },
+                Unable { variable: "bond", why: IFCFG },
+                Unable { variable: "bond_mode", why: IFCFG },
+                Unable {
+                    variable: "mirror",
+                    why: "the installer takes its tree from `install=` of the command line",
+                },
+                Unable { variable: "second_disk", why: "its layouts take one disk" },
+            ],
+            layouts: &["plain", "lvm", "encrypted"],
+            https_mirror: true,
+        },
     }),
 };
 
 /// What the built-in template reads beside the well-known variables.
 fn template_inputs() -> Vec<Input> {
-    let more = vec![
+    vec![
         text("product", "", "which product of the media: SLES, openSUSE, …; needed where there are several"),
         list("patterns", &["base"], "software patterns"),
-    ];
-    inputs("english-us", more)
+    ]
 }
 
 /// `<user_password>` of a user whose password is not said to be encrypted.

@@ -1,12 +1,18 @@
 //! cloud-init, from its NoCloud source.
 
-use super::{Completion, Installer, Kind, NOCLOUD_FILES, NOCLOUD_NEED, Template};
-use crate::render::builtin::{Input, accounts, text};
+use super::{AnswerContent, AnswerFile, Completion, Installer, Kind, NOCLOUD_NEED, Template, main_file};
+use crate::render::builtin::{Input, text};
+use crate::render::common::{Limits, Unable};
 use crate::render::syntax::cloud;
 
 pub(super) static INSTALLER: Installer = Installer {
     kind: Kind::CloudInit,
-    files: NOCLOUD_FILES,
+    files: &[
+        main_file("user-data"),
+        AnswerFile { name: "meta-data", content: AnswerContent::MetaData },
+        AnswerFile { name: "vendor-data", content: AnswerContent::Empty },
+        AnswerFile { name: "network-config", content: AnswerContent::NetworkConfig },
+    ],
     takes_folder: true,
     check: |text| cloud::read(text).found,
     needs: &[NOCLOUD_NEED],
@@ -15,14 +21,27 @@ pub(super) static INSTALLER: Installer = Installer {
     image: None,
     completion: Completion::Hook,
     template: Some(Template {
-        source: include_str!("../../../templates/cloud-init.liquid"),
+        source: concat!(
+            include_str!("../../../templates/part/scripts.liquid"),
+            include_str!("../../../templates/cloud-init.liquid")
+        ),
         inputs: template_inputs,
+        limits: &Limits {
+            cannot: &[
+                Unable { variable: "disk", why: DISK },
+                Unable { variable: "layout", why: DISK },
+                Unable { variable: "second_disk", why: DISK },
+                Unable { variable: "disk_passphrase", why: DISK },
+            ],
+            layouts: &[],
+            https_mirror: true,
+        },
     }),
 };
 
-/// What the built-in template reads beside the well-known variables.
+const DISK: &str = "cloud-init runs in a system that is on its disk already";
+
+/// What the built-in template reads beside the well-known and the common variables.
 fn template_inputs() -> Vec<Input> {
-    let mut inputs = accounts();
-    inputs.push(text("locale", "en_US.UTF-8", "language and country"));
-    inputs
+    vec![text("keymap", "", "keyboard layout; the image's own where it is empty")]
 }

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{Completion, Installer, Kind, Need, Template, main_file};
-use crate::render::builtin::accounts;
+use crate::render::builtin::{Input, text};
+use crate::render::common::{Limits, Unable};
 use crate::render::finding::{Finding, refused};
 
 pub(super) static INSTALLER: Installer = Installer {
@@ -26,8 +27,32 @@ pub(super) static INSTALLER: Installer = Installer {
     passwords: |_| Vec::new(),
     image: None,
     completion: Completion::Hook,
-    template: Some(Template { source: include_str!("../../../templates/ignition.liquid"), inputs: accounts }),
+    template: Some(Template {
+        source: include_str!("../../../templates/ignition.liquid"),
+        inputs: template_inputs,
+        limits: &Limits {
+            cannot: &[
+                Unable { variable: "packages", why: "the system is an image that takes no packages" },
+                Unable { variable: "mirror", why: "the system is an image that takes no packages" },
+                Unable { variable: "locale", why: "the image has no other locales" },
+                Unable { variable: "disk", why: DISK },
+                Unable { variable: "layout", why: DISK },
+                Unable { variable: "second_disk", why: DISK },
+                Unable { variable: "disk_passphrase", why: DISK },
+            ],
+            layouts: &[],
+            https_mirror: true,
+        },
+    }),
 };
+
+const DISK: &str =
+    "the image brings its partitions; `coreos.inst.install_dev=` of the command line names the disk";
+
+/// What the built-in template reads beside the well-known and the common variables.
+fn template_inputs() -> Vec<Input> {
+    vec![text("keymap", "", "keyboard layout; the image's own where it is empty")]
+}
 
 /// The newest minor version of each specification (docs/specs.md of Ignition; Flatcar reads 2.x).
 const NEWEST: [(u64, u64); 2] = [(2, 4), (3, 6)];

@@ -5,7 +5,8 @@ mod commands;
 mod words;
 
 use super::{Completion, Image, Installer, Kind, Need, Template, lines as lines_of, main_file};
-use crate::render::builtin::{Input, inputs, list, text};
+use crate::render::builtin::{Input, list, text};
+use crate::render::common::Limits;
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::near;
 use commands::{COMMANDS, SECTIONS, Table};
@@ -34,21 +35,27 @@ pub(super) static INSTALLER: Installer = Installer {
     }),
     completion: Completion::Hook,
     template: Some(Template {
-        source: include_str!("../../../templates/kickstart.liquid"),
+        source: concat!(
+            include_str!("../../../templates/part/finish.liquid"),
+            include_str!("../../../templates/kickstart.liquid")
+        ),
         inputs: template_inputs,
+        limits: &Limits { cannot: &[], layouts: &["plain", "lvm", "raid1", "encrypted"], https_mirror: true },
     }),
 };
 
 /// What the built-in template reads beside the well-known variables.
 fn template_inputs() -> Vec<Input> {
-    let more = vec![
-        text("url", "", "installation tree; without one that of the boot's ISO"),
+    vec![
+        text("url", "", "the same as `mirror`"),
         list("repos", &[], "more repositories, tables of name and url"),
-        text("partitioning", "lvm", "how the disk is divided: lvm, plain, thinp or btrfs"),
+        text(
+            "partitioning",
+            "lvm",
+            "how the disk is divided where `layout` is empty: lvm, plain, thinp or btrfs",
+        ),
         text("extra", "", "more kickstart commands"),
-        text("post", "", "shell lines to run in the installed system; a failure is the installation's"),
-    ];
-    inputs("us", more)
+    ]
 }
 
 /// Options that take a password, and the words of `rootpw` and `sshpw`. All of them are clear text

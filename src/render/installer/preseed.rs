@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 use super::{Completion, Image, Installer, Kind, Need, Template, lines, main_file};
 use crate::render::Value;
-use crate::render::builtin::{Input, Sort, inputs, list, text};
+use crate::render::builtin::{Input, Sort, list, text};
+use crate::render::common::Limits;
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::near;
 
@@ -42,18 +43,29 @@ pub(super) static INSTALLER: Installer = Installer {
     }),
     completion: Completion::Hook,
     template: Some(Template {
-        source: include_str!("../../../templates/preseed.liquid"),
+        source: concat!(
+            include_str!("../../../templates/part/finish.liquid"),
+            include_str!("../../../templates/preseed.liquid")
+        ),
         inputs: template_inputs,
+        limits: &Limits {
+            cannot: &[],
+            layouts: &["plain", "lvm", "raid1", "encrypted"],
+            https_mirror: false,
+        },
     }),
 };
 
 /// What the built-in template reads beside the well-known variables.
 fn template_inputs() -> Vec<Input> {
-    let more = vec![
-        text("mirror_host", "deb.debian.org", "host of the Debian mirror, with a port if it needs one"),
+    vec![
+        text(
+            "mirror_host",
+            "deb.debian.org",
+            "host of the Debian mirror where `mirror` is empty, with a port if it needs one",
+        ),
         text("mirror_directory", "/debian", "the mirror's folder"),
-        text("proxy", "", "HTTP proxy for the mirror, as a URL"),
-        text("method", "regular", "how the disk is divided: regular, lvm or crypto"),
+        text("method", "regular", "how the disk is divided where `layout` is empty: regular, lvm or crypto"),
         text("recipe", "atomic", "which partitions: atomic, home or multi"),
         list("tasks", &["standard", "ssh-server"], "tasks of tasksel"),
         text("upgrade", "full-upgrade", "none, safe-upgrade or full-upgrade"),
@@ -69,8 +81,7 @@ fn template_inputs() -> Vec<Input> {
             "",
             "one more shell command in the last hook; its failure is the installation's",
         ),
-    ];
-    inputs("us", more)
+    ]
 }
 
 /// `owner question password VALUE`, whichever package asks.

@@ -1,0 +1,60 @@
+//! Settings that a template of the program does not carry out: errors, because nothing would show on the
+//! machine that they were left out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Resolver;
+use super::profile::Effective;
+use crate::desired::{Boot, Template};
+use crate::manifest::{Code, Mark, Problem};
+use crate::render::{Value, common};
+
+impl Resolver<'_> {
+    /// Holds the common variables of a deployment against what its template does with them. Each is
+    /// reported once for each place it is written.
+    pub(super) fn able(
+        &mut self,
+        effective: &Effective,
+        boot: &Boot,
+        template: &Arc<Template>,
+        values: &BTreeMap<String, Value>,
+    ) {
+        if template.origin.is_some() {
+            return;
+        }
+        let Some(limits) = template.kind.installer().template.as_ref().map(|template| template.limits) else {
+            return;
+        };
+        for unable in limits.cannot {
+            let Some(field) = effective.vars.get(unable.variable) else { continue };
+            let is_set = values.get(unable.variable).is_some_and(common::is_set);
+            // The boot may hand it to the installer.
+            if is_set && !boot.cmdline.iter().any(|word| word.uses(unable.variable)) {
+                let key = unable.variable.replace('_', "-");
+                let message = format!("template `{}` can't carry out `{key}`", template.name);
+                let problem = Problem::new(Code::Unable, field.key, message, unable.why);
+                self.unable(field.key, problem.help(format!(
+                    "remove it, or write a template of your own that does it ([template.NAME], kind = \"{}\")",
+                    template.kind
+                )));
+            }
+        }
+        for (name, rule) in common::RULES {
+            let Some(field) = effective.vars.get(name).filter(|_| limits.can(name)) else { continue };
+            if let Some(wrong) = rule(limits, values) {
+                let message =
+                    format!("template `{}` can't carry out this `{}`", template.name, name.replace('_', "-"));
+                let label = format!("`{}` {wrong}", name.replace('_', "-"));
+                self.unable(field.value.mark, Problem::new(Code::Unable, field.value.mark, message, label));
+            }
+        }
+    }
+
+    fn unable(&mut self, mark: Mark, problem: Problem) {
+        self.silent += 1;
+        if self.mistyped.insert(mark) {
+            self.problems.push(problem);
+        }
+    }
+}

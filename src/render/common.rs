@@ -1,0 +1,251 @@
+//! Variables that mean the same in all built-in templates, and what a template can't make of them.
+
+use super::builtin::{Input, Sort, list, secret, text};
+use super::near;
+use super::{Value, Values};
+
+/// A common or well-known variable that a built-in template does not carry out.
+#[derive(Debug)]
+pub struct Unable {
+    /// As templates spell it.
+    pub variable: &'static str,
+    /// A sentence without a full stop.
+    pub why: &'static str,
+}
+
+/// What a built-in template does not carry out.
+#[derive(Debug)]
+pub struct Limits {
+    pub cannot: &'static [Unable],
+    /// The values of `layout`, besides the empty one.
+    pub layouts: &'static [&'static str],
+    /// Whether `mirror` may begin with `https://`.
+    pub https_mirror: bool,
+}
+
+impl Limits {
+    /// Whether a template with these limits reads the variable.
+    pub fn can(&self, variable: &str) -> bool {
+        !self.cannot.iter().any(|unable| unable.variable == variable)
+    }
+}
+
+/// The common variables that manifests set in `vars`. Those with a setting of their own, such as
+/// `packages`, are in `known`.
+pub(super) fn inputs() -> Vec<Input> {
+    let number = |name, meaning| Input { name, sort: Sort::Integer, default: Value::Integer(0), meaning };
+    vec![
+        text("user", "", "the first account, an administrator; it gets `ssh_keys`"),
+        secret("user_hash", "crypt(3) hash of the first account's password; without one it is locked"),
+        secret("root_hash", "crypt(3) hash of root's password; without one it is locked"),
+        text("locale", "en_US.UTF-8", "language and country"),
+        text("keymap", "us", "keyboard layout"),
+        text(
+            "layout",
+            "",
+            "how the disk is divided: plain, lvm, raid1 or encrypted; empty is the template's own choice",
+        ),
+        text("second_disk", "", "the other disk of layout raid1, as `disk` is the first"),
+        secret("disk_passphrase", "passphrase of layout encrypted; it is asked for at every start"),
+        text(
+            "network",
+            "dhcp",
+            "dhcp, or static: the machine's address, router and name servers, written down",
+        ),
+        number("vlan", "number of the VLAN that the address is in; 0 is none"),
+        list("bond", &[], "names of the interfaces that are bonded, as eno1; empty is no bond"),
+        text("bond_mode", "active-backup", "mode of the bond, as the kernel's bonding driver names it"),
+        text(
+            "mirror",
+            "",
+            "URL that packages come from; without one the image's tree or the distribution's own",
+        ),
+        text("proxy", "", "HTTP proxy for packages, as a URL"),
+        list("ntp", &[], "time servers; empty leaves those of the distribution"),
+        text("post", "", "shell script for the installed system, as root; a failure is the installation's"),
+        text("first_boot", "", "shell script for the first start of the installed system, as root"),
+    ]
+}
+
+/// Modes of the kernel's bonding driver (Documentation/networking/bonding.rst), as netplan takes them too.
+const BOND_MODES: [&str; 7] =
+    ["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"];
+
+/// Scripts are one argument of a program, which Linux bounds (MAX_ARG_STRLEN, 128 KiB), in base64.
+const LONGEST_SCRIPT: usize = 64 * 1024;
+
+/// A variable and what is wrong with its value, if anything, as the end of a sentence that begins with its
+/// name.
+type Rule = (&'static str, fn(&Limits, &Values) -> Option<String>);
+
+/// The rules for values. The types are right, or something else was reported.
+pub const RULES: [Rule; 9] = [
+    ("layout", layout),
+    ("second_disk", second_disk),
+    ("network", |_, values| one_of(get(values, "network"), &["dhcp", "static"])),
+    ("vlan", vlan),
+    ("bond_mode", |_, values| one_of(get(values, "bond_mode"), &BOND_MODES)),
+    ("mirror", mirror),
+    ("proxy", |_, values| url(get(values, "proxy"), &["http://", "https://"])),
+    ("post", |_, values| script(get(values, "post"))),
+    ("first_boot", |_, values| script(get(values, "first_boot"))),
+];
+
+fn get<'a>(values: &'a Values, name: &str) -> &'a str {
+    match values.get(name) {
+        Some(Value::String(text)) => text,
+        _ => "",
+    }
+}
+
+/// Whether a variable has a value that means something.
+pub fn is_set(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Integer(number) => *number != 0,
+        Value::Boolean(flag) => *flag,
+        Value::List(items) => !items.is_empty(),
+        Value::Table(_) | Value::Secret(_) => true,
+    }
+}
+
+fn one_of(value: &str, known: &[&str]) -> Option<String> {
+    if value.is_empty() || known.contains(&value) {
+        return None;
+    }
+    Some(format!("can't be `{value}` here{}", near::hint(value, known.iter().copied())))
+}
+
+fn layout(limits: &Limits, values: &Values) -> Option<String> {
+    let layout = get(values, "layout");
+    let lacks = |name: &str| !values.get(name).is_some_and(is_set);
+    one_of(layout, limits.layouts).or_else(|| match layout {
+        "raid1" if lacks("disk") => Some("raid1 needs `disk`, the first of its two disks".to_owned()),
+        "raid1" if lacks("second_disk") => {
+            Some("raid1 needs `second-disk`, the other of its two disks".to_owned())
+        }
+        "encrypted" if lacks("disk_passphrase") => {
+            Some("encrypted needs `disk-passphrase`, a secret".to_owned())
+        }
+        _ => None,
+    })
+}
+
+fn second_disk(_: &Limits, values: &Values) -> Option<String> {
+    let second = get(values, "second_disk");
+    match get(values, "layout") {
+        _ if second.is_empty() => None,
+        "raid1" if second == get(values, "disk") => Some(format!("is `{second}`, and so is `disk`")),
+        "raid1" => None,
+        _ => Some("is used by `layout = \"raid1\"` alone".to_owned()),
+    }
+}
+
+fn vlan(_: &Limits, values: &Values) -> Option<String> {
+    match values.get("vlan") {
+        Some(Value::Integer(number)) if !(0..=4094).contains(number) => {
+            Some(format!("is a number from 1 to 4094, not {number}"))
+        }
+        _ => None,
+    }
+}
+
+fn mirror(limits: &Limits, values: &Values) -> Option<String> {
+    let schemes: &[&str] = if limits.https_mirror { &["http://", "https://"] } else { &["http://"] };
+    url(get(values, "mirror"), schemes)
+}
+
+fn url(value: &str, schemes: &[&str]) -> Option<String> {
+    if value.is_empty()
+        || schemes.iter().any(|scheme| value.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
+    {
+        return None;
+    }
+    Some(format!("is a URL that begins with {}, not `{value}`", schemes.join(" or ")))
+}
+
+fn script(value: &str) -> Option<String> {
+    let too_long = value.len() > LONGEST_SCRIPT;
+    too_long.then(|| format!("is a script of at most 64 KiB; this one has {} KiB", value.len() / 1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::installer;
+
+    fn said(values: &[(&str, Value)], rule: &str) -> Option<String> {
+        let limits = Limits { cannot: &[], layouts: &["plain", "raid1", "encrypted"], https_mirror: false };
+        let values: Values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
+        rule(&limits, &values)
+    }
+
+    fn text(text: &str) -> Value {
+        Value::String(text.to_owned())
+    }
+
+    #[test]
+    fn values_that_no_installer_takes_are_refused() {
+        for (rule, values, words) in [
+            ("layout", vec![("layout", text("raid5"))], "`raid5`"),
+            ("layout", vec![("layout", text("raid1"))], "`disk`"),
+            ("layout", vec![("layout", text("raid1")), ("disk", text("/dev/sda"))], "`second-disk`"),
+            ("layout", vec![("layout", text("encrypted"))], "`disk-passphrase`"),
+            ("second_disk", vec![("second_disk", text("/dev/sdb"))], "raid1"),
+            (
+                "second_disk",
+                vec![
+                    ("layout", text("raid1")),
+                    ("disk", text("/dev/sda")),
+                    ("second_disk", text("/dev/sda")),
+                ],
+                "so is `disk`",
+            ),
+            ("network", vec![("network", text("statik"))], "did you mean `static`?"),
+            ("vlan", vec![("vlan", Value::Integer(4095))], "4095"),
+            ("vlan", vec![("vlan", Value::Integer(-1))], "-1"),
+            ("bond_mode", vec![("bond_mode", text("lacp"))], "802.3ad"),
+            ("mirror", vec![("mirror", text("https://deb.example/debian"))], "http://"),
+            ("proxy", vec![("proxy", text("proxy.example:3128"))], "`proxy.example:3128`"),
+            ("proxy", vec![("proxy", text("http://"))], "`http://`"),
+            ("post", vec![("post", text(&"x".repeat(65 * 1024)))], "65 KiB"),
+        ] {
+            let said = said(&values, rule);
+            assert!(said.as_ref().is_some_and(|said| said.contains(words)), "{rule}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_mean_nothing_or_something_pass() {
+        for rule in RULES.map(|(name, _)| name) {
+            assert_eq!(said(&[], rule), None, "{rule}");
+            assert_eq!(said(&[(rule, text(""))], rule), None, "{rule}");
+        }
+        let raid = [("layout", text("raid1")), ("disk", text("/dev/sda")), ("second_disk", text("/dev/sdb"))];
+        assert_eq!((said(&raid, "layout"), said(&raid, "second_disk")), (None, None));
+        let secret = Value::Secret("disk".to_owned());
+        assert_eq!(said(&[("layout", text("encrypted")), ("disk_passphrase", secret)], "layout"), None);
+        assert_eq!(said(&[("mirror", text("http://deb.example/debian"))], "mirror"), None);
+    }
+
+    /// Every common variable is read by every built-in template, or refused for it.
+    #[test]
+    fn no_common_variable_is_ignored() {
+        let known = ["packages", "users", "ssh_keys", "disk", "timezone", "hostname", "domain"];
+        for installer in installer::all() {
+            let Some(template) = &installer.template else { continue };
+            let builtin = crate::render::builtin::lookup(installer.kind.name()).unwrap();
+            for name in inputs().iter().map(|input| input.name).chain(known) {
+                let network =
+                    installer.kind == installer::Kind::CloudInit && installer::NETWORK_CONFIG.uses(name);
+                let reads = builtin.text.uses(name) || network;
+                assert_eq!(reads, template.limits.can(name), "{} {name}", installer.kind);
+            }
+            for unable in template.limits.cannot {
+                let is_common = inputs().iter().any(|input| input.name == unable.variable);
+                assert!(is_common || known.contains(&unable.variable), "{}", unable.variable);
+            }
+        }
+    }
+}
