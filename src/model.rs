@@ -51,7 +51,7 @@ pub use content::{Content, Extent};
 pub use discovery::{Idle, Unknown};
 pub use hex::hex;
 pub use identity::Identity;
-pub use installer::InstallerKind;
+pub use installer::{InstallerKind, InstallerProof};
 pub use inventory::{Access, Git, Inventory, MANIFEST_MAX_BYTES, Reference, Signed, Verify};
 pub use mac::Mac;
 pub use mode::Mode;

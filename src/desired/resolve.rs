@@ -120,8 +120,7 @@ struct Resolver<'a> {
     fixed: HashMap<Ipv4Addr, (Name, Mark)>,
     fixed6: HashMap<Ipv6Addr, (Name, Mark)>,
     digests: Digests,
-    /// The values of the last deployment of each profile.
-    alike: HashMap<Option<Name>, Arc<BTreeMap<String, render::Value>>>,
+    alike: HashMap<Option<Name>, Alike>,
     /// Deployments that lack a variable, by where it is wanted.
     lacking: BTreeMap<variable::Want, Vec<Name>>,
     /// Which deployments use a template.
@@ -130,6 +129,14 @@ struct Resolver<'a> {
     mistyped: HashSet<Mark>,
     /// How many problems were found and kept for a later report, or reported before.
     silent: usize,
+}
+
+/// The values of the last deployment of a profile.
+#[derive(Default)]
+struct Alike {
+    values: Arc<BTreeMap<String, render::Value>>,
+    /// The boot and the templates they were made for, where all else is the profile's and nothing is wrong.
+    made_of: Option<(Arc<Boot>, [Option<Arc<Template>>; 2])>,
 }
 
 /// Parts of deployment digests that many deployments share.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Name, Origin, VariableType};
+use crate::model::{InstallerProof, Name, Origin, VariableType};
 use crate::render::{Kind, Text};
 
 /// A built-in template, or one `[template.NAME]`.
@@ -15,6 +15,14 @@ pub struct Template {
     pub inputs: BTreeMap<String, Input>,
     /// `None` for a built-in.
     pub origin: Option<Origin>,
+}
+
+impl Template {
+    /// How one of the program was proven; nothing is known of those of an inventory.
+    pub fn proof(&self) -> Option<InstallerProof> {
+        let builtin = self.kind.installer().template.as_ref().filter(|_| self.origin.is_none());
+        builtin.map(|builtin| builtin.proof)
+    }
 }
 
 /// What a template says of one of its variables.

@@ -3,6 +3,18 @@
 use super::words::words;
 
 words! {
+    /// What is known of the templates of the program for a kind.
+    pub enum InstallerProof {
+        /// A test installs a machine with one.
+        Installed = "installed",
+        /// A program of the installer's own reads the results in the tests.
+        Validated = "validated",
+        /// The form of the results was looked at, and nothing else.
+        Rendered = "rendered",
+    }
+}
+
+words! {
     /// The program that reads a rendered template. `render::installer` has a description of each.
     pub enum InstallerKind {
         /// Debian's installer.
@@ -17,6 +29,8 @@ words! {
         Ignition = "ignition",
         /// SUSE's installer.
         Autoyast = "autoyast",
+        /// SUSE's installer after YaST.
+        Agama = "agama",
         /// Any other text, fetched by whatever the boot runs.
         Plain = "plain",
     }

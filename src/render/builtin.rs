@@ -1,7 +1,7 @@
 //! The templates that come with the program. An inventory's own template of the same name
 //! takes the place of a built-in one.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::common;
 use super::installer::{self, Installer};
@@ -12,9 +12,17 @@ use super::{Kind, Text, Value};
 pub struct Builtin {
     pub name: &'static str,
     pub kind: Kind,
-    pub text: Text,
     /// What it reads beside the well-known variables.
     pub inputs: Vec<Input>,
+    source: &'static str,
+    text: OnceLock<Text>,
+}
+
+impl Builtin {
+    /// Compiled when it is first asked for: most inventories use one or two of them.
+    pub fn text(&self) -> &Text {
+        self.text.get_or_init(|| Text::parse(self.source).expect("a test parses every built-in template"))
+    }
 }
 
 /// A variable that a built-in template declares.
@@ -55,7 +63,6 @@ pub fn lookup(name: &str) -> Option<&'static Builtin> {
 
 fn builtin(installer: &Installer) -> Option<Builtin> {
     let template = installer.template.as_ref()?;
-    let text = Text::parse(template.source).expect("a test parses every built-in template");
     let kind = installer.kind;
     let mut inputs = (template.inputs)();
     let own = |name: &str| inputs.iter().any(|input| input.name == name);
@@ -63,7 +70,7 @@ fn builtin(installer: &Installer) -> Option<Builtin> {
         common::inputs().into_iter().filter(|input| template.limits.can(input.name) && !own(input.name));
     let common: Vec<Input> = common.collect();
     inputs.splice(..0, common);
-    Some(Builtin { name: kind.name(), kind, text, inputs })
+    Some(Builtin { name: kind.name(), kind, inputs, source: template.source, text: OnceLock::new() })
 }
 
 pub(super) fn text(name: &'static str, default: &str, meaning: &'static str) -> Input {
@@ -97,10 +104,10 @@ mod tests {
     #[test]
     fn each_declares_what_it_reads_and_no_more() {
         for builtin in all() {
-            let main = |name: &str| builtin.text.uses(name);
+            let main = |name: &str| builtin.text().uses(name);
             let reads =
                 |name: &str| main(name) || builtin.kind == Kind::CloudInit && NETWORK_CONFIG.uses(name);
-            for found in builtin.text.variables() {
+            for found in builtin.text().variables() {
                 let declared = builtin.inputs.iter().any(|input| input.name == found.name);
                 assert!(declared || is_well_known(&found.name), "{} reads {found:?}", builtin.name);
             }
@@ -108,7 +115,7 @@ mod tests {
                 assert!(reads(input.name), "{} does not read {}", builtin.name, input.name);
                 assert!(!is_well_known(input.name), "{} is well known", input.name);
             }
-            let ends = builtin.text.uses("completed_url");
+            let ends = builtin.text().uses("completed_url");
             let hook = builtin.kind.installer().completion == Completion::Hook;
             assert_eq!(ends, hook, "{} and how its end becomes known", builtin.name);
         }

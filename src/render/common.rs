@@ -1,6 +1,7 @@
 //! Variables that mean the same in all built-in templates, and what a template can't make of them.
 
 use super::builtin::{Input, Sort, list, secret, text};
+use super::known::WELL_KNOWN;
 use super::near;
 use super::{Value, Values};
 
@@ -30,9 +31,14 @@ impl Limits {
     }
 }
 
-/// The common variables that manifests set in `vars`. Those with a setting of their own, such as
-/// `packages`, are in `known`.
-pub(super) fn inputs() -> Vec<Input> {
+/// Well-known variables that manifests set, with a setting of their own, and their meaning.
+pub fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
+    const NAMES: [&str; 7] = ["packages", "users", "ssh_keys", "disk", "timezone", "hostname", "domain"];
+    WELL_KNOWN.iter().copied().filter(|(name, _)| NAMES.contains(name))
+}
+
+/// The common variables that manifests set in `vars`.
+pub fn inputs() -> Vec<Input> {
     let number = |name, meaning| Input { name, sort: Sort::Integer, default: Value::Integer(0), meaning };
     vec![
         text("user", "", "the first account, an administrator; it gets `ssh_keys`"),
@@ -79,11 +85,14 @@ const LONGEST_SCRIPT: usize = 64 * 1024;
 type Rule = (&'static str, fn(&Limits, &Values) -> Option<String>);
 
 /// The rules for values. The types are right, or something else was reported.
-pub const RULES: [Rule; 9] = [
+pub const RULES: [Rule; 11] = [
     ("layout", layout),
     ("second_disk", second_disk),
     ("network", |_, values| one_of(get(values, "network"), &["dhcp", "static"])),
     ("vlan", vlan),
+    // Of kickstart and of preseed alone.
+    ("partitioning", |_, values| one_of(get(values, "partitioning"), &["lvm", "plain", "thinp", "btrfs"])),
+    ("method", |_, values| one_of(get(values, "method"), &["regular", "lvm", "crypto", "raid"])),
     ("bond_mode", |_, values| one_of(get(values, "bond_mode"), &BOND_MODES)),
     ("mirror", mirror),
     ("proxy", |_, values| url(get(values, "proxy"), &["http://", "https://"])),
@@ -232,19 +241,19 @@ mod tests {
     /// Every common variable is read by every built-in template, or refused for it.
     #[test]
     fn no_common_variable_is_ignored() {
-        let known = ["packages", "users", "ssh_keys", "disk", "timezone", "hostname", "domain"];
+        let known = || known().map(|(name, _)| name);
         for installer in installer::all() {
             let Some(template) = &installer.template else { continue };
             let builtin = crate::render::builtin::lookup(installer.kind.name()).unwrap();
-            for name in inputs().iter().map(|input| input.name).chain(known) {
+            for name in inputs().iter().map(|input| input.name).chain(known()) {
                 let network =
                     installer.kind == installer::Kind::CloudInit && installer::NETWORK_CONFIG.uses(name);
-                let reads = builtin.text.uses(name) || network;
+                let reads = builtin.text().uses(name) || network;
                 assert_eq!(reads, template.limits.can(name), "{} {name}", installer.kind);
             }
             for unable in template.limits.cannot {
                 let is_common = inputs().iter().any(|input| input.name == unable.variable);
-                assert!(is_common || known.contains(&unable.variable), "{}", unable.variable);
+                assert!(is_common || known().any(|name| name == unable.variable), "{}", unable.variable);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The kinds of answer files: one file with one description for each. The list of kinds is
 //! `model::installer`; a kind without a description does not compile.
 
+mod agama;
 mod autoinstall;
 mod autoyast;
 mod cloud_init;
@@ -17,7 +18,7 @@ use super::builtin::Input;
 use super::common::Limits;
 use super::finding::Finding;
 use super::near;
-pub use crate::model::InstallerKind as Kind;
+pub use crate::model::{InstallerKind as Kind, InstallerProof as Proof};
 
 /// The description of a kind of installer.
 #[derive(Debug)]
@@ -89,6 +90,9 @@ pub struct Template {
     /// has another default here.
     pub inputs: fn() -> Vec<Input>,
     pub limits: &'static Limits,
+    pub proof: Proof,
+    /// What reads the results in the tests, or what was looked at; a part of a sentence.
+    pub proven_by: &'static str,
 }
 
 /// One file below `answers_base_url`.
@@ -134,6 +138,7 @@ impl Kind {
             Kind::CloudInit => &cloud_init::INSTALLER,
             Kind::Ignition => &ignition::INSTALLER,
             Kind::Autoyast => &autoyast::INSTALLER,
+            Kind::Agama => &agama::INSTALLER,
             Kind::Plain => &plain::INSTALLER,
         }
     }

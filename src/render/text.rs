@@ -115,7 +115,7 @@ impl Text {
 
     /// Whether the template reads this variable.
     pub fn uses(&self, variable: &str) -> bool {
-        self.0.uses.iter().any(|found| found.name == variable)
+        self.0.program.as_ref().is_some_and(|program| program.wanted().contains(variable))
     }
 
     /// Fills in the values. `secrets` knows the text of a secret by its name.
@@ -128,8 +128,9 @@ impl Text {
         secrets: &dyn Fn(&str) -> Option<String>,
     ) -> Result<String, RenderError> {
         let Some(program) = &self.0.program else { return Ok(self.0.source.to_string()) };
-        for found in &self.0.uses {
-            if !values.contains_key(&found.name) {
+        if program.wanted().iter().any(|name| !values.contains_key(name)) {
+            let missing = self.0.uses.iter().find(|found| !values.contains_key(&found.name));
+            if let Some(found) = missing {
                 let message = engine::unknown(&found.name, values.keys().map(String::as_str));
                 return Err(RenderError { line: found.line, column: found.column, message });
             }

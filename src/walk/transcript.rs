@@ -28,6 +28,12 @@ pub fn write(state: &State, deployment: &Deployment, boots: &[SimulatedBoot]) ->
     });
     // Writing to a String can't fail.
     let _ = writeln!(out, "deployment {}{on}, boot {}", deployment.name, deployment.boot.name);
+    if let Some((template, proof)) =
+        deployment.template.as_ref().and_then(|template| Some((template, template.proof()?)))
+    {
+        let by = template.kind.installer().template.as_ref().map_or("", |template| template.proven_by);
+        let _ = writeln!(out, "template {}, proof = {proof}: {by}", template.name);
+    }
     let mut shown = Shown::new();
     for boot in boots {
         let _ = writeln!(out, "\n== {}", boot.route);

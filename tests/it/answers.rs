@@ -7,13 +7,14 @@ use std::fmt::Write;
 use crate::program::voldemort;
 
 /// The words by which a boot leads to answers of a kind.
-const BOOTS: [(&str, &str); 7] = [
+const BOOTS: [(&str, &str); 8] = [
     ("preseed", "auto=true priority=critical url={{ answers_url }}"),
     ("kickstart", "inst.ks={{ answers_url }}"),
     ("autoinstall", "autoinstall ip=dhcp ds=nocloud-net;s={{ answers_url }}"),
     ("cloud-init", "ds=nocloud-net;s={{ answers_url }}"),
     ("ignition", "ignition.firstboot ignition.config.url={{ answers_url }}"),
     ("autoyast", "autoyast={{ answers_url }}"),
+    ("agama", "inst.auto={{ answers_url }}"),
     ("plain", "answers={{ answers_url }}"),
 ];
 

@@ -62,6 +62,7 @@ mod secret;
 mod siege;
 mod sources;
 mod state;
+mod systems;
 mod tftp;
 mod unit;
 mod walk;

@@ -144,6 +144,84 @@ fn kickstart_is_read_as_pykickstart_reads_it() {
     compare(Kind::Kickstart, &files, &said(&output, &files), false);
 }
 
+/// What built-in templates make of every variation and of odd deployments, as files.
+fn rendered(kind: Kind) -> (tempfile::TempDir, Vec<(PathBuf, String)>) {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/render").join(kind.name());
+    let texts = files(&golden).into_iter().chain(crate::render::odd(kind)).enumerate();
+    let files = texts.map(|(number, text)| {
+        let path = folder.path().join(format!("{number:04}"));
+        std::fs::write(&path, &text).unwrap();
+        (path, text)
+    });
+    let files = files.collect();
+    (folder, files)
+}
+
+/// Fails with everything that a reader minds in what our templates make.
+fn none_refused(files: &[(PathBuf, String)], theirs: &[Result<(), String>]) {
+    assert_eq!(files.len(), theirs.len(), "the reader said something of each file");
+    let refused = files.iter().zip(theirs).filter_map(|((_, text), said)| Some((text, said.as_ref().err()?)));
+    let refused: String = refused.map(|(text, why)| format!("=== {why}\n{text}\n")).collect();
+    assert!(refused.is_empty(), "{refused}");
+}
+
+#[test]
+fn every_release_takes_our_kickstart_files() {
+    let (_folder, files) = rendered(Kind::Kickstart);
+    let Some(output) = python("python3", include_str!("readers/kickstart_releases.py"), &files) else {
+        return missing("pykickstart", "tests/run installs it");
+    };
+    none_refused(&files, &said(&output, &files));
+}
+
+#[test]
+fn cloud_init_takes_our_configuration_by_its_schema() {
+    for kind in [Kind::CloudInit, Kind::Autoinstall] {
+        let (_folder, files) = rendered(kind);
+        let Some(output) = python("/usr/bin/python3", include_str!("readers/cloud_schema.py"), &files) else {
+            return missing("cloud-init", "package cloud-init");
+        };
+        none_refused(&files, &said(&output, &files));
+    }
+}
+
+#[test]
+fn the_installer_takes_our_preseed_files() {
+    let Some(installer) = debian::Installer::unpack() else {
+        return missing("the installer", "package debian-installer-12-netboot-amd64, cpio, and root");
+    };
+    let (_folder, files) = rendered(Kind::Preseed);
+    none_refused(&files, &installer.read(&files, false));
+}
+
+#[test]
+fn ignition_takes_our_configurations() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/readers/ignition");
+    let built = tempfile::tempdir().unwrap();
+    let program = built.path().join("reader");
+    let ready = has("go") && {
+        let mut go = Command::new("go");
+        go.args(["build", "-o"]).arg(&program).arg(".").current_dir(folder);
+        go.status().is_ok_and(|status| status.success())
+    };
+    if !ready {
+        return missing("Ignition's parser", "a Go module; tests/run installs go");
+    }
+    let (_folder, files) = rendered(Kind::Ignition);
+    let output = Command::new(&program).args(files.iter().map(|(path, _)| path)).output().unwrap();
+    none_refused(&files, &said(&String::from_utf8_lossy(&output.stdout), &files));
+}
+
+#[test]
+fn libxml2_takes_our_profiles() {
+    if !has("xmllint") {
+        return missing("xmllint", "package libxml2-utils");
+    }
+    let (_folder, files) = rendered(Kind::Autoyast);
+    none_refused(&files, &xmllint(&files));
+}
+
 #[test]
 fn cloud_config_is_read_as_cloud_init_reads_it() {
     let (_folder, files) = written(Kind::CloudInit, texts(Kind::CloudInit, 400));
@@ -185,13 +263,15 @@ fn profiles_are_read_as_libxml2_reads_them() {
         return missing("xmllint", "package libxml2-utils");
     }
     let (_folder, files) = written(Kind::Autoyast, texts(Kind::Autoyast, 400));
-    let theirs: Vec<Result<(), String>> = files
-        .iter()
-        .map(|(path, _)| {
-            let output = Command::new("xmllint").args(["--noout", "--nonet"]).arg(path).output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("?").to_owned();
-            if output.status.success() { Ok(()) } else { Err(said) }
-        })
-        .collect();
-    compare(Kind::Autoyast, &files, &theirs, true);
+    compare(Kind::Autoyast, &files, &xmllint(&files), true);
+}
+
+/// What libxml2 says of each file.
+fn xmllint(files: &[(PathBuf, String)]) -> Vec<Result<(), String>> {
+    let one = |(path, _): &(PathBuf, String)| {
+        let output = Command::new("xmllint").args(["--noout", "--nonet"]).arg(path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("?").to_owned();
+        if output.status.success() { Ok(()) } else { Err(said) }
+    };
+    files.iter().map(one).collect()
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
 use crate::api::Word;
-use crate::model::{Mac, Name, Phase};
+use crate::model::{InstallerProof, Mac, Name, Phase};
 use crate::state::{self, Duty};
 
 /// A row of `GET /v1/deployments`.
@@ -26,6 +26,9 @@ pub struct Deployment {
     pub address6: Option<Ipv6Addr>,
     pub boot: String,
     pub template: Option<String>,
+    /// How a template of the program was proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Word<InstallerProof>>,
     /// The profile that it names itself.
     #[serde(default)]
     pub profile: Option<String>,
@@ -74,6 +77,7 @@ pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
         address6: found.address6.or(leased6),
         boot: found.boot.name.to_string(),
         template: found.template.as_ref().map(|template| template.name.to_string()),
+        proof: found.template.as_ref().and_then(|template| template.proof()).map(Word::from),
         profile: found.profile.as_ref().map(ToString::to_string),
         redeploy: found.redeploy,
         phase: state.phase(found).into(),

@@ -8,6 +8,7 @@ use super::Resolver;
 use super::profile::Effective;
 use crate::desired::{Boot, Template};
 use crate::manifest::{Code, Mark, Problem};
+use crate::model::InstallerProof as Proof;
 use crate::render::{Value, common};
 
 impl Resolver<'_> {
@@ -23,9 +24,11 @@ impl Resolver<'_> {
         if template.origin.is_some() {
             return;
         }
-        let Some(limits) = template.kind.installer().template.as_ref().map(|template| template.limits) else {
-            return;
-        };
+        let Some(builtin) = &template.kind.installer().template else { return };
+        let limits = builtin.limits;
+        if builtin.proof == Proof::Rendered && effective.unproven != Some(true) {
+            self.unproven(effective, template, builtin.proven_by);
+        }
         for unable in limits.cannot {
             let Some(field) = effective.vars.get(unable.variable) else { continue };
             let is_set = values.get(unable.variable).is_some_and(common::is_set);
@@ -41,7 +44,9 @@ impl Resolver<'_> {
             }
         }
         for (name, rule) in common::RULES {
-            let Some(field) = effective.vars.get(name).filter(|_| limits.can(name)) else { continue };
+            let Some(field) = effective.vars.get(name).filter(|_| template.inputs.contains_key(name)) else {
+                continue;
+            };
             if let Some(wrong) = rule(limits, values) {
                 let message =
                     format!("template `{}` can't carry out this `{}`", template.name, name.replace('_', "-"));
@@ -49,6 +54,15 @@ impl Resolver<'_> {
                 self.unable(field.value.mark, Problem::new(Code::Unable, field.value.mark, message, label));
             }
         }
+    }
+
+    fn unproven(&mut self, effective: &Effective, template: &Template, by: &str) {
+        let Some(choice) = &effective.template else { return };
+        let mark = choice.name.mark;
+        let message = format!("no test has proven that its installer takes template `{}`", template.name);
+        let problem = Problem::new(Code::Unproven, mark, message, format!("proof = rendered: {by}"));
+        let help = "set `unproven = true` in the deployment or its profile to use it all the same, on a machine to spare";
+        self.unable(mark, problem.help(help));
     }
 
     fn unable(&mut self, mark: Mark, problem: Problem) {

@@ -43,7 +43,8 @@ pub(super) fn profile(
 ) -> Option<((Kind, Name), Definition)> {
     let own = documents.profiles.get(name)?;
     let chosen = |choice: &Option<Choice>| choice.as_ref().map(|choice| choice.name.value.clone());
-    let Effective { subnet, boot, template, user_data, vars, options: _, routes: _, whole: _ } = effective;
+    let Effective { subnet, boot, template, user_data, unproven: _, vars, options: _, routes: _, whole: _ } =
+        effective;
     let values = vars.iter().map(|(name, field)| (Box::from(&**name), variable::value(&field.value.value)));
     let body = DefinitionBody::Profile {
         extends: own.body.extends.iter().map(|parent| parent.value.clone()).collect(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::profile::{Choice, Effective};
 use super::{Resolver, digest, machine, option};
-use crate::desired::{Deployment, Place, Template};
+use crate::desired::{Boot, Deployment, Place, Template};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Problem};
 use crate::model::Name;
@@ -90,8 +90,15 @@ impl Resolver<'_> {
         let template = template.map_or(Some(None), |template| template.map(Some))?;
         let user_data = user_data.map_or(Some(None), |template| template.map(Some))?;
         let templates = [template.as_ref(), user_data.as_ref()];
-        let values = self.values(resource, &effective, &boot, templates);
-        let values = self.shared(resource, values);
+        let values = match self.same_values(resource, &boot, templates) {
+            Some(values) => values,
+            None => {
+                let faults = self.faults();
+                let values = self.values(resource, &effective, &boot, templates);
+                let faultless = self.faults() == faults;
+                self.shared(resource, values, &boot, templates, faultless)
+            }
+        };
         let mut deployment = Deployment {
             name: name.clone(),
             place,
@@ -140,18 +147,45 @@ impl Resolver<'_> {
         None
     }
 
+    /// The values of the last deployment of the same profile, where neither says anything of its own that they
+    /// are made of. Nothing was wrong with them.
+    fn same_values(
+        &self,
+        resource: &Written,
+        boot: &Arc<Boot>,
+        templates: [Option<&Arc<Template>>; 2],
+    ) -> Option<Arc<BTreeMap<String, render::Value>>> {
+        let profile = resource.body.profile.as_ref()?;
+        let settings = &resource.body.settings;
+        let last = self.alike.get(&Some(profile.value.clone()))?;
+        let made_of =
+            last.made_of.as_ref().filter(|_| settings.vars.0.is_empty() && settings.unproven.is_none())?;
+        let same = |was: &Option<Arc<Template>>, is: Option<&Arc<Template>>| match (was, is) {
+            (Some(was), Some(is)) => Arc::ptr_eq(was, is),
+            (was, is) => was.is_none() && is.is_none(),
+        };
+        let all = Arc::ptr_eq(&made_of.0, boot) && (0..2).all(|at| same(&made_of.1[at], templates[at]));
+        (all && resource.whole).then(|| last.values.clone())
+    }
+
     /// The values of the last deployment of the same profile, if they are the same.
     fn shared(
         &mut self,
         resource: &Written,
         values: BTreeMap<String, render::Value>,
+        boot: &Arc<Boot>,
+        templates: [Option<&Arc<Template>>; 2],
+        faultless: bool,
     ) -> Arc<BTreeMap<String, render::Value>> {
         let profile = resource.body.profile.as_ref().map(|profile| profile.value.clone());
+        let settings = &resource.body.settings;
+        let plain = faultless && resource.whole && settings.vars.0.is_empty() && settings.unproven.is_none();
         let last = self.alike.entry(profile).or_default();
-        if **last != values {
-            *last = Arc::new(values);
+        if *last.values != values {
+            last.values = Arc::new(values);
         }
-        last.clone()
+        last.made_of = plain.then(|| (boot.clone(), templates.map(|template| template.cloned())));
+        last.values.clone()
     }
 
     pub(super) fn digest(&mut self, deployment: &Deployment) -> Arc<str> {
@@ -235,11 +269,7 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn chosen_boot(
-        &mut self,
-        resource: &Written,
-        effective: &Effective,
-    ) -> Option<Arc<crate::desired::Boot>> {
+    pub(super) fn chosen_boot(&mut self, resource: &Written, effective: &Effective) -> Option<Arc<Boot>> {
         if let Some(choice) = &effective.boot {
             return self.boot(&choice.name.value).cloned();
         }

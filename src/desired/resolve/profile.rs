@@ -18,6 +18,8 @@ pub(super) struct Effective {
     pub boot: Option<Choice>,
     pub template: Option<Choice>,
     pub user_data: Option<Choice>,
+    /// Whether a template that no test has proven may be used.
+    pub unproven: Option<bool>,
     pub vars: BTreeMap<Arc<str>, Field>,
     /// DHCP options by code.
     pub options: BTreeMap<u8, Field>,
@@ -37,24 +39,26 @@ impl Effective {
     /// Lays settings over these.
     pub(super) fn lay(&mut self, settings: &Settings, by: Option<&Name>, whole: bool) {
         let choice = |name: &Marked<Name>| Choice { name: name.clone(), by: by.cloned() };
-        let Settings { subnet, boot, template, user_data, vars, extra, labels: _ } = settings;
+        let Settings { subnet, boot, template, user_data, unproven, vars, extra, labels: _ } = settings;
         self.whole &= whole;
         self.subnet = subnet.as_ref().map(choice).or(self.subnet.take());
         self.boot = boot.as_ref().map(choice).or(self.boot.take());
         self.template = template.as_ref().map(choice).or(self.template.take());
         self.user_data = user_data.as_ref().map(choice).or(self.user_data.take());
+        self.unproven = unproven.as_ref().map(|unproven| unproven.value).or(self.unproven);
         merge(&mut self.vars, &vars.0);
         self.options.extend(option::by_code(&extra.options.0));
         self.routes = extra.routes.clone().or(self.routes.take());
     }
 
     fn lay_all(&mut self, over: &Effective) {
-        let Effective { subnet, boot, template, user_data, vars, options, routes, whole } = over;
+        let Effective { subnet, boot, template, user_data, unproven, vars, options, routes, whole } = over;
         self.whole &= whole;
         self.subnet = subnet.clone().or(self.subnet.take());
         self.boot = boot.clone().or(self.boot.take());
         self.template = template.clone().or(self.template.take());
         self.user_data = user_data.clone().or(self.user_data.take());
+        self.unproven = unproven.or(self.unproven);
         merge(&mut self.vars, vars);
         self.options.extend(options.iter().map(|(code, field)| (*code, field.clone())));
         self.routes = routes.clone().or(self.routes.take());

@@ -54,7 +54,7 @@ impl Resolver<'_> {
         let template = Template {
             name: name.clone(),
             kind: builtin.kind,
-            text: builtin.text.clone(),
+            text: builtin.text().clone(),
             inputs,
             origin: None,
         };

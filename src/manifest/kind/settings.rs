@@ -20,6 +20,8 @@ table! {
             "Answer file for the installer; without one the machine runs from the network.";
         user_data: Option<Marked<Name>> = may "user-data": Text(Form::Name(Kind::Template)),
             "Template of kind cloud-init for the user data at `nocloud_url`, which cloud-init reads at each start.";
+        unproven: Option<Marked<bool>> = may "unproven": Boolean,
+            "Whether a built-in template may be used of which no test knows that its installer takes it.";
         /// By template spelling; the generally known variables that have a setting of their own too.
         vars: Variables = may "vars": Shape::Variables(&Anything),
             "Values for variables of templates and command lines.";

@@ -1,6 +1,6 @@
 //! Ubuntu's installer, Subiquity, which cloud-init hands a part of its user data.
 
-use super::{Completion, Image, Installer, Kind, NOCLOUD_FILES, NOCLOUD_NEED, Need, Template};
+use super::{Completion, Image, Installer, Kind, NOCLOUD_FILES, NOCLOUD_NEED, Need, Proof, Template};
 use crate::render::Verdict;
 use crate::render::builtin::{Input, text};
 use crate::render::common::{Limits, Unable};
@@ -43,6 +43,8 @@ pub(super) static INSTALLER: Installer = Installer {
             include_str!("../../../templates/autoinstall.liquid")
         ),
         inputs: template_inputs,
+        proof: Proof::Validated,
+        proven_by: "cloud-init's schema (the installed system) and its reader of networks; the storage and the packages by no program",
         limits: &Limits {
             cannot: &[Unable { variable: "second_disk", why: "its layouts take one disk" }],
             layouts: &["plain", "lvm", "encrypted", "direct", "zfs"],

@@ -1,6 +1,8 @@
 //! cloud-init, from its NoCloud source.
 
-use super::{AnswerContent, AnswerFile, Completion, Installer, Kind, NOCLOUD_NEED, Template, main_file};
+use super::{
+    AnswerContent, AnswerFile, Completion, Installer, Kind, NOCLOUD_NEED, Proof, Template, main_file,
+};
 use crate::render::builtin::{Input, text};
 use crate::render::common::{Limits, Unable};
 use crate::render::syntax::cloud;
@@ -26,6 +28,8 @@ pub(super) static INSTALLER: Installer = Installer {
             include_str!("../../../templates/cloud-init.liquid")
         ),
         inputs: template_inputs,
+        proof: Proof::Validated,
+        proven_by: "cloud-init's schema",
         limits: &Limits {
             cannot: &[
                 Unable { variable: "disk", why: DISK },

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Completion, Installer, Kind, Need, Template, main_file};
+use super::{Completion, Installer, Kind, Need, Proof, Template, main_file};
 use crate::render::builtin::{Input, text};
 use crate::render::common::{Limits, Unable};
 use crate::render::finding::{Finding, refused};
@@ -30,6 +30,8 @@ pub(super) static INSTALLER: Installer = Installer {
     template: Some(Template {
         source: include_str!("../../../templates/ignition.liquid"),
         inputs: template_inputs,
+        proof: Proof::Validated,
+        proven_by: "Ignition's own parser",
         limits: &Limits {
             cannot: &[
                 Unable { variable: "packages", why: "the system is an image that takes no packages" },

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{Completion, Image, Installer, Kind, Need, Template, lines, main_file};
+use super::{Completion, Image, Installer, Kind, Need, Proof, Template, lines, main_file};
 use crate::render::Value;
 use crate::render::builtin::{Input, Sort, list, text};
 use crate::render::common::Limits;
@@ -48,6 +48,8 @@ pub(super) static INSTALLER: Installer = Installer {
             include_str!("../../../templates/preseed.liquid")
         ),
         inputs: template_inputs,
+        proof: Proof::Validated,
+        proven_by: "the reader of Debian 12's installer",
         limits: &Limits {
             cannot: &[],
             layouts: &["plain", "lvm", "raid1", "encrypted"],

@@ -72,6 +72,11 @@ impl Program {
         Ok(Program { template, texts: texts.into(), tags, wanted, own, plain })
     }
 
+    /// The variables from outside, each once.
+    pub(super) fn wanted(&self) -> &BTreeSet<String> {
+        &self.wanted
+    }
+
     /// What the engine would make of a template of a few texts and bare variables, if those are no
     /// more than text, numbers or truths: most words of a command line are that.
     fn fill(&self, values: &Values) -> Option<String> {
