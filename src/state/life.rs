@@ -52,7 +52,7 @@ pub struct Order {
     pub off: bool,
     /// The disks that it names; none until our agent runs, if those that it finds then are meant.
     pub disks: Option<Arc<[Arc<str>]>>,
-    /// Whether it failed because the budget was used up, and whether a person agreed to it all the same.
+    /// Whether it failed because the budget was used up, or no disk was seen, and whether a person agreed to it all the same.
     pub over_budget: bool,
     pub consented: bool,
     pub by: Caller,
@@ -107,9 +107,12 @@ impl Default for Life {
 }
 
 impl Life {
-    /// Whether its disks are known to be clean: our agent has looked, and nothing is on any of them.
+    /// Whether its disks are known to be clean: our agent has looked, and nothing is on any of them. Where it sees none
+    /// its kernel may lack their driver.
     pub fn is_clean(&self) -> bool {
-        self.reported.is_some() && self.disks.iter().all(|disk| disk.state == DiskState::Clean)
+        self.reported.is_some()
+            && !self.disks.is_empty()
+            && self.disks.iter().all(|disk| disk.state == DiskState::Clean)
     }
 }
 

@@ -222,6 +222,12 @@ fn fenced(cycle: &mut Cycle<'_>, machine: &Name, order: &Order, disks: &[SeenDis
         cycle.fail(machine, why, false);
         return Outcome::Done;
     }
+    if ids.is_empty() && !order.consented {
+        let why = "our agent sees no disk on it, so that nothing can be wiped: the kernel of [agent] boot may lack a \
+                   driver; if it has no disk, retry it";
+        cycle.fail(machine, why.into(), true);
+        return Outcome::Done;
+    }
     if order.work == Work::Fencing && !order.consented {
         let (most, spent) = (
             cycle.state.desired.safety.max_wipes,
@@ -261,8 +267,43 @@ mod tests {
 
     use super::super::{Applied, apply};
     use super::*;
-    use crate::model::Time;
+    use crate::model::{Caller, Time, WipeLevel};
     use crate::state::{Command, Server, State, Verb};
+
+    #[test]
+    fn a_machine_without_a_disk_in_sight_is_neither_clean_nor_wiped() {
+        let (machine, card): (Name, Mac) =
+            ("m525400aa0001".parse().unwrap(), "52:54:00:aa:00:01".parse().unwrap());
+        let order = Order {
+            epoch: 7,
+            work: Work::Fencing,
+            condition: Condition::Well,
+            why: "".into(),
+            over_budget: false,
+            level: WipeLevel::Clear,
+            disks: None,
+            off: false,
+            consented: false,
+            by: Caller::DAEMON,
+            reason: "claim ci-1 was released".into(),
+            since: Time(1),
+            progress: 0,
+            attempts: 0,
+        };
+        let (cards, reported) = ([card].into(), Some(Time(1)));
+        let life = Life { known: Known::Discovered, cards, reported, epoch: 7, ..Life::default() };
+        assert!(!life.is_clean());
+        let life = Life { order: Some(Arc::new(order)), ..life };
+        let state = State::new(Server::stand_in(Ipv4Addr::LOCALHOST));
+        let mut state =
+            state.with_lasting(|lasting| drop(lasting.lives.insert(machine.clone(), life.into())));
+        let said = Said::Hello { cards: [card].into(), disks: [].into(), facts: None };
+        let report = AgentReport { card, subnet: None, epoch: 7, said };
+        apply(&mut state, Command::machine(Verb::Agent(report)), Time(1), &mut Applied::default());
+        let order = state.life(&machine).and_then(|life| life.order.clone()).unwrap();
+        assert_eq!((order.condition, order.work), (Condition::Failed, Work::Fencing));
+        assert!(order.why.contains("sees no disk"), "{}", order.why);
+    }
 
     #[test]
     fn the_subnet_of_a_machine_is_not_forgotten_while_none_is_known() {
