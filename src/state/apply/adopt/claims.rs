@@ -126,7 +126,7 @@ impl State {
                     continue;
                 }
             }
-            let next = Life { known, subnet: None, ..Life::clone(&life) };
+            let next = Life { known, ..Life::clone(&life) };
             self.lasting.lives.insert(now.clone(), next.into());
         }
     }
