@@ -161,8 +161,9 @@ fn the_page_on_power_shows_what_works() {
     use voldemort::media::Shelf;
 
     const PAGE: &str = include_str!("../../docs/power.md");
-    let blocks: Vec<&str> =
-        PAGE.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    // Behind `toml` may stand what kind of block it is.
+    let block = |rest: &'static str| rest.split_once('\n').unwrap().1.split("```").next().unwrap();
+    let blocks: Vec<&str> = PAGE.split("```toml").skip(1).map(block).collect();
     let [manifests, settings] = blocks.as_slice() else { panic!("{blocks:?}") };
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("secrets")).unwrap();

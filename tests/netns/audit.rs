@@ -104,12 +104,16 @@ fn every_change_of_the_contract_and_every_refusal_leaves_an_entry() {
         assert!(entry["status"].as_u64().is_some(), "{entry}");
         steps.entry((text("method"), text("route"))).or_default().push(text("step"));
     }
+    let mut refusals = 0;
     for (method, path) in changes {
         let found = steps.remove(&(method.clone(), path.clone())).unwrap_or_default();
         // Whoever calls a webhook is nobody in either case.
         let expected =
             if path.starts_with("/hooks/") { ["refused", "refused"] } else { ["ended", "refused"] };
-        assert_eq!(found, expected, "{method} {path}");
+        refusals += expected.iter().filter(|step| **step == "refused").count();
+        // Of one caller's refusals twenty a minute are entered, and the others are counted.
+        let thinned = refusals > 20 && found == ["ended"];
+        assert!(found == expected || thinned, "{method} {path}: {found:?}");
     }
     assert_eq!(steps, BTreeMap::new(), "reads are not entered");
     for file in files(&house.folder.path().join("state")) {
