@@ -169,8 +169,9 @@ fn client_id(bytes: &[u8]) -> String {
 /// The bytes of `01:02:…` or `0102…`, or of groups of one digit as in `1:2:a`.
 fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     if !text.contains([':', '-']) {
-        let is_even =
-            text.len() % 2 == 0 && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_even = text.len().is_multiple_of(2)
+            && !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let pair = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).ok();
         return is_even.then(|| (0..text.len()).step_by(2).map(pair).collect())?;
     }

@@ -136,8 +136,11 @@ struct Resolver<'a> {
 struct Alike {
     values: Arc<BTreeMap<String, render::Value>>,
     /// The boot and the templates they were made for, where all else is the profile's and nothing is wrong.
-    made_of: Option<(Arc<Boot>, [Option<Arc<Template>>; 2])>,
+    made_of: Option<MadeOf>,
 }
+
+/// A boot and the two templates of a deployment.
+type MadeOf = (Arc<Boot>, [Option<Arc<Template>>; 2]);
 
 /// Parts of deployment digests that many deployments share.
 #[derive(Default)]

@@ -333,7 +333,7 @@ impl Reader<'_> {
                     format!("hardware of type {} is left out: only Ethernet is served", shown(kind)),
                 );
             }
-            ("fixed-address", [all @ ..]) => {
+            ("fixed-address", all) => {
                 let mut found =
                     super::addresses(all.iter().copied(), "the address", line, &mut self.out).into_iter();
                 host.address = found.next();

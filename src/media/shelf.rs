@@ -216,7 +216,7 @@ impl Shelf {
         goes_on: GoesOn<'_>,
     ) -> Result<Arc<Index>, MediaError> {
         if is_url(file) {
-            return self.from_web(file, sha256.unwrap_or_default(), goes_on);
+            return self.named_by_url(file, sha256.unwrap_or_default(), goes_on);
         }
         let (path, elsewhere, copied) = match self.find(file)? {
             Found::Shelved(path) => (path, false, false),
@@ -247,7 +247,7 @@ impl Shelf {
 
     /// An image that is named by its address: one of that name among the media if it has the digest, else the
     /// one that was fetched, which is brought first.
-    fn from_web(&self, url: &str, sha256: &str, goes_on: GoesOn<'_>) -> Result<Arc<Index>, MediaError> {
+    fn named_by_url(&self, url: &str, sha256: &str, goes_on: GoesOn<'_>) -> Result<Arc<Index>, MediaError> {
         let digest = |done, total| goes_on(Work::Digest, done, total);
         let open = |path: &Path| {
             let metadata = regular::stat(path)?;

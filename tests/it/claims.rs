@@ -386,7 +386,7 @@ fn user_data_are_for_one_machine_and_gone_with_its_installation() {
         redeploy: 0,
         epoch: None,
         outcome: state::Outcome::Completed,
-        note: String::new().into(),
+        note: String::new(),
     };
     assert_eq!(site.run(Caller::MACHINE, Verb::Report(report.clone())), Outcome::Done);
     assert_eq!(site.state.user_data(&claim.name), UserData::None);

@@ -223,7 +223,7 @@ fn signatures_beside_a_file_vouch_for_it() {
             drop(std::fs::remove_file(root.join("into/a.iso")));
             let ran = add(root, &[&source, "--into", "into", "--signed-by", keyring]);
             let text = format!("{}{}", ran.out, ran.err);
-            assert_eq!(ran.code, i32::from(word != ""), "{source} {word}: {text}");
+            assert_eq!(ran.code, i32::from(!word.is_empty()), "{source} {word}: {text}");
             assert!(text.contains(word), "{source}: {text}");
             let expected: &[&str] = if word.is_empty() { &["a.iso"] } else { &[] };
             assert_eq!(names(&root.join("into")), expected, "{source} {word}");

@@ -117,9 +117,9 @@ fn variations(kind: Kind) -> Vec<(String, Vec<(&'static str, Value)>)> {
     let mut cases = vec![
         ("static".to_owned(), fixed.clone()),
         ("static-ipv6-only".to_owned(), only6),
-        ("static-vlan".to_owned(), [&fixed[..], &[vlan.clone()]].concat()),
+        ("static-vlan".to_owned(), [&fixed[..], std::slice::from_ref(&vlan)].concat()),
         ("static-bond".to_owned(), [&fixed[..], &bond].concat()),
-        ("static-bond-vlan".to_owned(), [&fixed[..], &bond, &[vlan.clone()]].concat()),
+        ("static-bond-vlan".to_owned(), [&fixed[..], &bond, std::slice::from_ref(&vlan)].concat()),
         ("dhcp-bond-vlan".to_owned(), [&bond[..], &[vlan]].concat()),
     ];
     if !limits.can("network") {

@@ -134,7 +134,8 @@ pub(super) mod tests {
         };
         let text = fits(&|_| {}).unwrap();
         assert_eq!(serde_json::from_str::<Certificate>(&text).unwrap(), right);
-        let wrong: &[(&dyn Fn(&mut Certificate), &str)] = &[
+        type Change<'a> = &'a dyn Fn(&mut Certificate);
+        let wrong: &[(Change<'_>, &str)] = &[
             (&|one| one.disks.clear(), "does not name disk wwn:1"),
             (&|one| one.disks.push(one.disks[0].clone()), "twice"),
             (

@@ -31,7 +31,7 @@ fn is_synchronized() -> Option<bool> {
     let mut timex: libc::timex = unsafe { std::mem::zeroed() };
     // SAFETY: the pointer is to a `timex` of our own; with `modes` zero the kernel only writes to it.
     let state = unsafe { libc::adjtimex(&mut timex) };
-    (state >= 0).then(|| timex.status & libc::STA_UNSYNC == 0)
+    (state >= 0).then_some(timex.status & libc::STA_UNSYNC == 0)
 }
 
 #[cfg(test)]

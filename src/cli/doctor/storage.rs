@@ -107,8 +107,8 @@ struct Room {
 impl Room {
     fn of(found: &Statvfs) -> Room {
         // What is free for everybody: the daemon is not root.
-        let bytes = (found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64);
-        let files = (found.files() > 0).then(|| found.files_available() as u64);
+        let bytes = found.blocks_available().saturating_mul(found.fragment_size());
+        let files = (found.files() > 0).then(|| found.files_available());
         Room { bytes, files, is_read_only: found.flags().contains(FsFlags::ST_RDONLY) }
     }
 }

@@ -53,7 +53,7 @@ impl Kind for Claim {
         time(ttl.map(|ttl| Time(ttl.0)), out);
         out.push(return_code(*on_return));
         out.push(level_code(*level));
-        out.push(u8::from(*keep) * KEPT | u8::from(*has_user_data) * HAS_USER_DATA);
+        out.push((u8::from(*keep) * KEPT) | (u8::from(*has_user_data) * HAS_USER_DATA));
         optional(place.as_ref().map(place_bytes).as_deref(), out);
         optional(key.as_deref().map(str::as_bytes), out);
         optional(prototype.as_deref().map(str::as_bytes), out);
