@@ -10,6 +10,9 @@ use std::process::Command;
 use crate::kit::kit;
 use crate::lab::{Lab, in_order};
 
+/// The kernel unpacks an initrd into half of the memory at most: our program as tests build it takes 74 MB, and all
+/// modules of the package 72.
+const MEMORY: &str = " -m 1024";
 const SIZE: u64 = 64 << 20;
 /// What a system of somebody's own has on its disk.
 const MARK: (u64, &[u8]) = (4096, b"somebody's own");
@@ -134,12 +137,13 @@ fn machines_nobody_described_are_discovered_and_get_their_disks_back() {
     let Some(mut lab) = lab("agent") else { return };
 
     let disks = [Disk::new(&lab, "virtio", "serial:V1::67108864")];
-    let words = format!("-machine pc -m 512{}", disks[0].words("virtio-blk-pci,serial=V1"));
+    let words = format!("-machine pc{MEMORY}{}", disks[0].words("virtio-blk-pci,serial=V1"));
     lab.machine("qemu-system-x86_64", &words, "52:54:00:00:00:77", "");
-    is_discovered(&lab, "52:54:00:00:00:77", "512 MiB, 1 disk", &disks);
+    is_discovered(&lab, "52:54:00:00:00:77", "1 GiB, 1 disk", &disks);
 
     let disks = [Disk::new(&lab, "nvme", "wwn:nvme.1b36-4e31-"), Disk::new(&lab, "sata", "S1")];
     let words = disks[0].words("nvme,serial=N1") + &disks[1].words("ide-hd,serial=S1");
+    let words = words + MEMORY;
     lab.uefi_with("e1000", "52:54:00:00:00:78", &words, "");
-    is_discovered(&lab, "52:54:00:00:00:78", "512 MiB, 2 disks", &disks);
+    is_discovered(&lab, "52:54:00:00:00:78", "1 GiB, 2 disks", &disks);
 }
