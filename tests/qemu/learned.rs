@@ -39,16 +39,9 @@ fn secure_boot_is_found_out_and_remembered() {
     }
     lab.secure_boot(MAC);
     let timeline = lab.wait("shimx64.efi leads to its script");
-    in_order(
-        &timeline,
-        &[
-            "boot file snponly.efi",
-            "snponly.efi was fetched twice by PXE over IPv4",
-            "boot file shimx64.efi",
-            "grubx64.efi (",
-            "one boots b",
-        ],
-    );
+    in_order(&timeline, &["boot file snponly.efi", "boot file shimx64.efi", "grubx64.efi (", "one boots b"]);
+    // The answer that names another program may be written before the line that says why.
+    assert!(timeline.contains("snponly.efi was fetched twice by PXE over IPv4"), "{timeline}");
     // The daemon is killed, and the machine starts again: shim is the first that it is offered.
     lab.kill(0);
     lab.kill(0);
