@@ -33,7 +33,7 @@ pub(super) struct Fetched {
     pub failures: Arc<Failures>,
 }
 
-/// The last failure of each address.
+/// The failures of the last minute by address and digest.
 #[derive(Debug, Default)]
 pub(super) struct Failures(Mutex<HashMap<String, (Instant, String)>>);
 
@@ -72,7 +72,9 @@ impl Fetched {
             .map_err(|error| fail(format!("{}: {error}", self.folder.display())))?;
         let fetched = self.fetch.fetch(url, sha256, &self.place(sha256), goes_on);
         fetched.map_err(|why| {
-            self.failures.lock().insert(key, (Instant::now(), why.clone()));
+            let mut failures = self.failures.lock();
+            failures.retain(|_, (at, _)| at.elapsed() < PAUSE);
+            failures.insert(key, (Instant::now(), why.clone()));
             fail(why)
         })
     }

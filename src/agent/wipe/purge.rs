@@ -131,7 +131,7 @@ impl Purge<'_> {
         false
     }
 
-    /// After a failed sanitize a disk takes other commands again only once it has been told so by a command for that.
+    /// After a failed sanitize a disk takes other commands again only after a command that ends the failure.
     fn leave_failure(&mut self) {
         if let Err(refusal) = self.device.nvme(&nvme::sanitize(nvme::Action::ExitFailure), &mut []) {
             // It may not have got as far as to fail.
