@@ -2,6 +2,7 @@
 //! passes the check, and the reference is what the code says (`UPDATE_GOLDEN=1 cargo test --test it docs` writes it).
 
 mod reference;
+mod session;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
