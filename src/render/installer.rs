@@ -217,7 +217,7 @@ const NOCLOUD_FILES: &[AnswerFile] = &[
 const NOCLOUD_NEED: Need = Need {
     words: &["ds=", "cloud-config-url="],
     why: "nothing names the answers to cloud-init",
-    help: "add \"ds=nocloud;s={{ answers_url }}\"",
+    help: "add \"ds=nocloud-net;s={{ answers_url }}\"",
 };
 
 /// What a rule finds in the lines that are no comments.

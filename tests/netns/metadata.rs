@@ -134,7 +134,7 @@ fn a_system_that_runs_from_the_network_is_led_there_by_its_kernel_line() {
     card(&net, "node", NODE, "10.0.10.22");
     let script = curl(&net, "node", "http://10.0.10.1/ipxe/52-54-00-00-00-22.ipxe").1;
     let word =
-        script.split_whitespace().find(|word| word.contains("ds=nocloud;s=")).expect("the kernel line");
+        script.split_whitespace().find(|word| word.contains("ds=nocloud-net;s=")).expect("the kernel line");
     let kernel = word.trim_matches('"');
     let Some(found) = cloud_init(&net, folder.path(), kernel) else { return };
     assert_eq!((&found["instance-id"], &found["hostname"]), (&"node-0".into(), &"node".into()));
