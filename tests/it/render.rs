@@ -2,6 +2,7 @@
 //! `UPDATE_GOLDEN=1` rewrites the files; the difference is read in review like code.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -409,6 +410,32 @@ fn hooks_are_shell() {
         {
             shell_reads(section.split_once('\n').expect("a body").1);
         }
+    }
+}
+
+/// cloud-init goes on after a package that it could not install: the machine is not installed then.
+#[test]
+fn cloud_init_reports_a_missing_package_as_a_failure() {
+    let cloud = builtin::lookup("cloud-init").expect("built in");
+    let rendered = cloud.text().render(&with_defaults(cloud, full()), &secrets).expect("renders");
+    let last = rendered.split("runcmd:\n  - ").nth(1).expect("a last command").trim_end();
+    let words: Vec<String> = serde_json::from_str(last).expect("a list of words");
+    for (status, end) in [(0, "completed"), (100, "failed")] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = |name: &str, script: String| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("changed");
+        };
+        let at = folder.path().display();
+        program("apt-get", format!("echo \"$*\" >{at}/asked; exit {status}"));
+        program("curl", format!("for url; do :; done; echo \"$url\" >>{at}/told"));
+        let path = format!("{at}:/usr/bin:/bin");
+        let done = Command::new(&words[0]).args(&words[1..]).env("PATH", path).status().expect("runs");
+        assert!(done.success());
+        let said = |name| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+        assert_eq!(said("asked"), "-qy install nginx tmux\n");
+        assert_eq!(said("told"), format!("http://10.0.10.1/report/5a1b/{end}\n"));
     }
 }
 
