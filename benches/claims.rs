@@ -182,7 +182,7 @@ fn report(number: usize) -> AgentReport {
     };
     let disks = [0, 1].map(|at| SeenDisk { id: id(at).into(), bytes: 2_000_398_934_016, blank: true });
     let said = Said::Hello { cards: [card].into(), disks: disks.into(), facts: Some(facts.into()) };
-    AgentReport { card, subnet: None, epoch: 0, said }
+    AgentReport { card, subnet: None, epoch: 0, start: None, said }
 }
 
 fn proposal(count: usize) -> Proposal {

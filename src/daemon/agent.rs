@@ -1,10 +1,12 @@
 //! Answers our agents on machines: who they are, what they found, what they are to do, how it went.
 //!
-//! A session is a token that says for itself what it is good for, so that it outlives a restart of the daemon. What is
-//! in memory alone is which start of the agent speaks for each card: of two that do so at a time, neither is believed.
+//! A session is a token that says for itself what it is good for, so that it outlives a restart of the daemon. Which start
+//! of the agent speaks for each card is in memory, and begins with what is stored of the machine: of two that do so at a
+//! time, neither is believed.
 
 mod speakers;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -24,7 +26,7 @@ use crate::state::agent_boot::AgentToken;
 use crate::state::life::{AgentReport, Said};
 use crate::state::lifecycle::{Known, Work};
 use crate::state::{Command, Event, Stage, State, Verb};
-use speakers::{Heard, Speakers};
+use speakers::{Heard, Message, Speakers, Stored};
 
 /// How often the state is looked at for an agent that waits for an order.
 const LOOK: Duration = Duration::from_secs(1);
@@ -89,27 +91,38 @@ impl Machines {
         };
         let state = self.keeper.state();
         self.believe(&state, asker, &token)?;
-        let heard = self.speakers.hear(token.card, boot_id, false);
         let machine = state.machine_of_card(token.card).cloned();
+        let from = asker.address.to_string();
+        let sent = Message { boot_id, is_hello: false, from: &from };
+        let heard = self.speakers.hear(token.card, sent, stored(&state, machine.as_ref()));
         self.refuse_two(&token, machine.as_ref(), heard)?;
         Ok(Agent { session: token, machine })
     }
 
     /// Two agents at a time speak for one card: neither is believed, and an event says so.
     fn refuse_two(&self, token: &AgentToken, machine: Option<&Name>, heard: Heard) -> Result<(), AgentReply> {
+        let card = token.card;
         let text = match heard {
             Heard::Alone => return Ok(()),
-            Heard::Conflict | Heard::NewConflict => {
-                format!("two machines show the network card {} at a time: neither is believed", token.card)
+            Heard::Unknown => return Err(unknown_again()),
+            Heard::Conflict => {
+                format!("two machines show the network card {card} at a time: neither is believed")
+            }
+            Heard::NewConflict([one, other]) => {
+                let text = format!(
+                    "two machines show the network card {card} at a time, one from {one}, the other from {other}: neither \
+                     is believed, and nothing is done until one of them is taken off the network"
+                );
+                match machine {
+                    Some(_) => {
+                        let contested = self.said(token, Said::Contested(text.as_str().into()));
+                        self.keeper.post(Command::machine(Verb::Agent(contested)));
+                    }
+                    None => self.note(token, text.clone()),
+                }
+                text
             }
         };
-        if heard == Heard::NewConflict {
-            self.note(token, text.clone());
-            if machine.is_some() {
-                let failed = self.said(token, Said::Failed(text.as_str().into()));
-                self.keeper.post(Command::machine(Verb::Agent(failed)));
-            }
-        }
         Err(AgentReply::problem(Status::Conflict, text))
     }
 
@@ -122,7 +135,9 @@ impl Machines {
         }
         let boot_id = hello.boot_id.clone();
         let known = state.machine_of_card(token.card);
-        let heard = self.speakers.hear(token.card, &boot_id, true);
+        let from = sender(asker, &hello);
+        let sent = Message { boot_id: &boot_id, is_hello: true, from: &from };
+        let heard = self.speakers.hear(token.card, sent, stored(&state, known));
         self.refuse_two(&token, known, heard)?;
         let present = known.map_or(0, |machine| state.agent_epoch(machine));
         let last = known.and_then(|machine| state.life(machine)).map_or(0, |life| life.epoch);
@@ -214,7 +229,9 @@ impl Machines {
     }
 
     fn said(&self, session: &AgentToken, said: Said) -> AgentReport {
-        AgentReport { card: session.card, subnet: None, epoch: session.epoch, said }
+        let AgentToken { card, epoch, boot_id } = session;
+        let start = boot_id.as_deref().map(Arc::from);
+        AgentReport { card: *card, subnet: None, epoch: *epoch, start, said }
     }
 
     /// Has a report stored. What the state refuses does not fit what it knows of the machine.
@@ -244,6 +261,18 @@ impl RequestHandler for Machines {
     fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool) {
         self.keeper.done(asker, artifact, sent, complete);
     }
+}
+
+/// What is stored of a machine about who speaks for it.
+fn stored<'a>(state: &'a State, machine: Option<&Name>) -> Stored<'a> {
+    let life = machine.and_then(|machine| state.life(machine));
+    let start = life.and_then(|life| life.start.as_deref());
+    Stored { start, is_contested: life.is_some_and(|life| life.contested.is_some()) }
+}
+
+/// Who says hello, for people: its address and what it is.
+fn sender(asker: &Asker, hello: &Hello) -> String {
+    format!("{} ({})", asker.address, hello.facts.clone().bounded().summary())
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, AgentReply> {

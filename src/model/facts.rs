@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::junk::is_junk_serial;
+use super::junk::{is_junk_serial, is_junk_uuid};
 use super::printable::is_printable;
 use super::size::Size;
 
@@ -255,6 +255,24 @@ impl Facts {
         marks(self) == marks(later) && cards(self) == cards(later)
     }
 
+    /// Why later facts can't be of the same machine: all marks that both show differ. Marks that many boards have count
+    /// for nothing.
+    pub fn other_than(&self, later: &Facts) -> Option<String> {
+        let is_mark = |uuid: &&String| {
+            let digits = u128::from_str_radix(&uuid.replace('-', ""), 16);
+            digits.is_ok_and(|digits| !is_junk_uuid(digits.to_be_bytes()))
+        };
+        let uuid = |facts: &Facts| facts.uuid.as_ref().filter(is_mark).map(|uuid| uuid.to_ascii_lowercase());
+        let serial = |facts: &Facts| facts.serial.clone().filter(|serial| !is_junk_serial(serial));
+        let marks =
+            [("UUID", uuid(self).zip(uuid(later))), ("serial number", serial(self).zip(serial(later)))];
+        let both: Vec<_> =
+            marks.into_iter().filter_map(|(what, pair)| pair.map(|pair| (what, pair))).collect();
+        let differ = !both.is_empty() && both.iter().all(|(_, (was, is))| was != is);
+        let said = |(what, (was, is)): &(&str, (String, String))| format!("its {what} was {was} and is {is}");
+        differ.then(|| both.iter().map(said).collect::<Vec<_>>().join(", "))
+    }
+
     /// What differs in later facts of the same machine, each in a few words. What changes with every start, such as
     /// links and kernel names, is no difference.
     pub fn changes(&self, later: &Facts) -> Vec<String> {
@@ -340,6 +358,27 @@ mod tests {
         assert!(!is_unique_disk(&counted.identity()) && is_unique_disk(&numbered.identity()));
         let given = DiskFacts { wwn: Some("t10.ATA QEMU HARDDISK SATA-1".into()), ..disk };
         assert_eq!(given.identity(), "wwn:t10.ATA QEMU HARDDISK SATA-1");
+    }
+
+    #[test]
+    fn another_machine_shows_other_marks_in_all_that_both_have() {
+        let facts = |uuid: &str, serial: &str| Facts {
+            uuid: (!uuid.is_empty()).then(|| uuid.into()),
+            serial: (!serial.is_empty()).then(|| serial.into()),
+            ..Facts::default()
+        };
+        let (one, other) = ("4c4c4544-0032-3510-8052-b4c04f4a3132", "4c4c4544-0032-3510-8052-b4c04f4a3133");
+        let was = facts(one, "A1");
+        let why = was.other_than(&facts(other, "B2")).unwrap();
+        assert!(why.contains(other) && why.contains("its serial number was A1 and is B2"), "{why}");
+        assert!(was.other_than(&facts("", "B2")).is_some());
+        // A firmware that turns the bytes of its UUID round, or a board that lost its serial number.
+        for same in [facts(other, "A1"), facts(one, "B2"), facts(one, ""), facts("", "")] {
+            assert_eq!(was.other_than(&same), None);
+        }
+        let junk = "03000200-0400-0500-0006-000700080009";
+        assert_eq!(facts(junk, "A1").other_than(&facts(junk, "Default string")), None);
+        assert_eq!(facts(junk, "None").other_than(&facts(one, "B2")), None);
     }
 
     #[test]

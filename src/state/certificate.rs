@@ -9,7 +9,7 @@ use crate::model::{Caller, Name, Time, WipeLevel};
 /// Most certificates that are kept; the oldest goes first.
 pub const CERTIFICATES_MAX: usize = 10_000;
 
-/// What was done to the disks of one machine by one order.
+/// What was done to the disks of one machine by one order, or was tried.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WipeCertificate {
     /// The number of the order.
@@ -25,8 +25,10 @@ pub struct WipeCertificate {
     pub wiped: Time,
     /// When it had read them back and found nothing.
     pub verified: Option<Time>,
-    /// What it did: JSON of `api::agent::Certificate`.
+    /// What it did: JSON of `api::agent::Certificate`; of a failed wipe what it says of disks that are wiped, else empty.
     pub text: Arc<str>,
+    /// Why the wipe failed, at `wiped`. A later one under the same order that succeeds takes its place.
+    pub failed: Option<Arc<str>>,
 }
 
 impl State {

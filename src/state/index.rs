@@ -105,7 +105,8 @@ impl State {
             && !self.lasting.tenancies.contains_key(machine)
             && !self.lasting.protected.contains(machine)
             && !self.derived.pins.contains_key(machine)
-            && life.is_none_or(|life| life.order.is_none() && life.hold.is_none());
+            && life
+                .is_none_or(|life| life.order.is_none() && life.hold.is_none() && life.contested.is_none());
         for free in [&mut self.derived.free, &mut self.derived.fresh] {
             match is_free {
                 true => drop(free.insert(machine.clone())),

@@ -27,6 +27,11 @@ pub struct Life {
     pub hold: Option<Arc<Hold>>,
     /// The epoch of its last order; 0 if it had none.
     pub epoch: u64,
+    /// Which start of our agent reported last: after a restart of the daemon no other is believed before it reports.
+    pub start: Option<Arc<str>>,
+    /// Why nothing is done with it: two machines showed its network card at a time. Ends when our agent reports and is
+    /// the only one, or a person has it tried again.
+    pub contested: Option<Arc<str>>,
 }
 
 /// A disk as our agent reported it.
@@ -102,6 +107,8 @@ impl Default for Life {
             order: None,
             hold: None,
             epoch: 0,
+            start: None,
+            contested: None,
         }
     }
 }
@@ -129,6 +136,11 @@ impl State {
 
     fn order(&self, machine: &Name) -> Option<&Arc<Order>> {
         self.life(machine)?.order.as_ref()
+    }
+
+    /// Which two machines showed a network card of this one at a time, if they did.
+    pub fn contest_of(&self, machine: &Name) -> Option<&Arc<str>> {
+        self.life(machine)?.contested.as_ref()
     }
 
     /// Who holds a machine, and why.
@@ -215,7 +227,8 @@ impl State {
             Work::Installing if !may_install => Work::None,
             work => work,
         };
-        boot::answer(self.known(machine), work, self.hold(machine).is_some() || is_over, discovers)
+        let is_held = self.hold(machine).is_some() || self.contest_of(machine).is_some();
+        boot::answer(self.known(machine), work, is_held || is_over, discovers)
     }
 
     /// What an agent that was started under an epoch is to do on a machine.
@@ -261,7 +274,8 @@ impl State {
         let hold = self
             .hold(machine)
             .map(|hold| format!("machine {machine} is held by {}: {}", hold.by, hold.reason));
-        hold.or_else(|| {
+        let contest = || self.contest_of(machine).map(ToString::to_string);
+        hold.or_else(contest).or_else(|| {
             let claim = self.claim_on(machine).filter(|claim| claim.is_in_grace())?;
             Some(format!("the time of claim {} is over", claim.name))
         })
@@ -325,6 +339,8 @@ pub struct AgentReport {
     pub subnet: Option<Name>,
     /// The epoch that it was started under; 0 without an order.
     pub epoch: u64,
+    /// The kernel's name for this start of the agent.
+    pub start: Option<Arc<str>>,
     pub said: Said,
 }
 
@@ -340,6 +356,10 @@ pub enum Said {
     Verified(bool),
     /// It can't go on, for this reason.
     Failed(Arc<str>),
+    /// The same where it wiped disks, or tried to: what it did nevertheless, as above; empty if it says nothing of it.
+    NotWiped(Arc<str>, Arc<str>),
+    /// Another machine shows the same network card at the same time: both, for people.
+    Contested(Arc<str>),
 }
 
 /// A disk as our agent sees it.

@@ -123,7 +123,13 @@ fn one_that_does_not_report_is_given_the_agent_twice() {
 fn one_that_reported_boots_its_own_disk() {
     let mut state = discovers();
     let said = Said::Hello { cards: [mac(STRANGER)].into(), disks: [].into(), facts: None };
-    let report = AgentReport { card: mac(STRANGER), subnet: Some("lab".parse().unwrap()), epoch: 0, said };
+    let report = AgentReport {
+        card: mac(STRANGER),
+        subnet: Some("lab".parse().unwrap()),
+        epoch: 0,
+        start: None,
+        said,
+    };
     state.act(Verb::Agent(report), NOW);
     assert_eq!(file(&mut state), "");
     let text = script(&state, STRANGER, STRANGER).unwrap();

@@ -23,7 +23,7 @@ fn power(subnet: &str, bmc: Option<&str>) -> Vec<(String, serde_json::Value)> {
     let card: Mac = "52:54:00:00:00:09".parse().unwrap();
     let facts = Facts { bmc: bmc.map(|bmc| bmc.parse().unwrap()), ..Facts::default() };
     let said = Said::Hello { cards: [card].into(), disks: [].into(), facts: Some(Arc::new(facts)) };
-    let report = AgentReport { card, subnet: Some(subnet.parse().unwrap()), epoch: 0, said };
+    let report = AgentReport { card, subnet: Some(subnet.parse().unwrap()), epoch: 0, start: None, said };
     state.act(Verb::Agent(report), Time(3));
     let name: Name = "m525400000009".parse().unwrap();
     let edit = discovered::one(&state, &name).unwrap().edit(None, &[]);

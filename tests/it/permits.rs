@@ -524,7 +524,7 @@ fn what_chooses_by_facts_is_placed_when_they_come() {
         let card: Mac = format!("52:54:00:00:00:{card:02x}").parse().unwrap();
         let facts = Some(Arc::new(Facts { memory, ..Facts::default() }));
         let said = Said::Hello { cards: [card].into(), disks: [].into(), facts };
-        let report = AgentReport { card, subnet: None, epoch: 0, said };
+        let report = AgentReport { card, subnet: None, epoch: 0, start: None, said };
         assert_eq!(state.act(Verb::Agent(report), Time(4)), command::Outcome::Done);
         state.assignments().get("a").map(ToString::to_string)
     };

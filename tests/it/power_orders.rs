@@ -329,7 +329,7 @@ async fn wiped(hall: &Hall, machine: &str, low: u8) {
     let card: Mac = format!("52:54:00:00:00:{low:02x}").parse().unwrap();
     let disk = SeenDisk { id: format!("wwn-{low}").into(), bytes: 1 << 30, blank: false };
     let said = Said::Hello { cards: [card].into(), disks: [disk].into(), facts: None };
-    hall.ask(Verb::Agent(AgentReport { card, subnet: None, epoch: 0, said })).await;
+    hall.ask(Verb::Agent(AgentReport { card, subnet: None, epoch: 0, start: None, said })).await;
     hall.ask(Verb::Wipe(name(machine), vec![format!("wwn-{low}").into()], WipeLevel::Clear)).await;
 }
 

@@ -225,6 +225,130 @@ fn an_agent_that_never_reports_is_booted_twice_and_of_two_with_one_card_neither_
     eventually("two of one", events, |events| events.contains("neither is believed"));
 }
 
+/// Two machines with one network card, of which one is to be wiped: neither gets an order, a condition and the order say
+/// which two, over a restart of the daemon too, until a person has taken one away.
+#[test]
+fn of_two_machines_with_one_card_neither_is_wiped_and_both_are_named() {
+    if !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let root = inventory_of(folder.path(), &format!("{MANIFEST}{POOL}"));
+    let config = detect(&net, folder.path());
+    let daemon = Daemon::start(&net, &config, &root);
+    card(&net, "box", BOX, 150);
+    let claim = ctl(&net, &["claim", "ci"]);
+    install(&net);
+    ctl(&net, &["release", &claim]);
+    let line = command_line(&script(&net, "box"));
+    let own = greet(&net, &line, "b1");
+    assert!(matches!(order(&net, &line, &own, "b1", 0).unwrap().task, Task::Wipe { .. }));
+    // The other has the same address, as the server gave it by its card, and is another machine.
+    let mut other = hello("b2", 1);
+    other["facts"]["serial"] = "B2".into();
+    other["facts"]["product"] = "Box 2".into();
+    other["facts"]["disks"][0]["serial"] = "D2".into();
+    let greeted = post(&net, "box", &line.token, "agent/v1/hello", &other);
+    assert_eq!(greeted.0, "200", "it may be the same one, restarted: {greeted:?}");
+    let strangers = session_of(&greeted.1);
+    let stale = order(&net, &line, &strangers, "b2", 0).map(|order| order.task);
+    assert!(!format!("{stale:?}").contains("D2"), "no order names what the stranger has: {stale:?}");
+    // And yet the first one speaks.
+    let refused = order(&net, &line, &own, "b1", 0).unwrap_err();
+    assert!(refused.starts_with("409"), "{refused}");
+    assert!(order(&net, &line, &strangers, "b2", 0).unwrap_err().starts_with("409"));
+
+    let is_named =
+        |text: &str| ["10.0.10.150", "serial A1", "serial B2", BOX].iter().all(|part| text.contains(part));
+    let trouble = || row(&net, "orders", "m1").to_string();
+    eventually("the order fails", trouble, |row| is_named(row) && row.contains("\"failed\""));
+    let status = ctl(&net, &["get", "status"]);
+    assert!(is_named(&status), "{status}");
+    assert_eq!(ctl(&net, &["get", "certificates", "-o", "json"]), "[]");
+    daemon.murder();
+
+    // Whichever speaks first after a restart is not believed for that.
+    let daemon = Daemon::start(&net, &config, &root);
+    for (session, boot_id) in [(&strangers, "b2"), (&own, "b1")] {
+        let refused = order(&net, &line, session, boot_id, 0).unwrap_err();
+        assert!(refused.starts_with("40"), "{boot_id}: {refused}");
+    }
+    assert!(is_named(&trouble()), "{}", trouble());
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// A machine with the card of another, alone on the wire, which is to be wiped: its serial number is another.
+#[test]
+fn a_machine_with_the_card_of_another_gets_no_order_of_that_one() {
+    if !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let root = inventory_of(folder.path(), &format!("{MANIFEST}{POOL}"));
+    let config = detect(&net, folder.path());
+    let daemon = Daemon::start(&net, &config, &root);
+    card(&net, "box", BOX, 150);
+    let first = ctl(&net, &["claim", "ci"]);
+    install(&net);
+    ctl(&net, &["release", &first]);
+    // Our agent has seen the machine once: it wipes it, and somebody has it again.
+    let line = command_line(&script(&net, "box"));
+    let session = greet(&net, &line, "b1");
+    let wipe = order(&net, &line, &session, "b1", 0).unwrap();
+    let failed = json!({ "order": wipe.id, "epoch": wipe.epoch, "result": "failed", "why": "a bad sector" });
+    assert_eq!(post(&net, "box", &session, "agent/v1/report", &failed).0, "204");
+    // What failed is kept, too.
+    let kept = row(&net, "certificates", &wipe.epoch.to_string());
+    assert!(
+        kept["failed"].as_str().unwrap().contains("a bad sector") && kept["verified"].is_null(),
+        "{kept:#}"
+    );
+    let id = "serial:D1:Disk:8589934592";
+    ctl(&net, &["retry", "m1"]);
+    let again = order(&net, &line, &session, "b1", 0).unwrap();
+    let disk = json!({
+        "id": id, "serial": "D1", "bytes": 8_u64 << 30, "asked": "clear", "reached": "clear",
+        "methods": [{ "method": "zeroout", "status": "ok" }],
+        "samples": { "seed": 7, "length": 512, "offsets": [0] }, "seconds": 1
+    });
+    let certificate =
+        json!({ "agent": "0.3", "kernel": "6.1", "started": 1, "finished": 2, "disks": [disk] });
+    let done =
+        json!({ "order": again.id, "epoch": again.epoch, "result": "done", "certificate": certificate });
+    assert_eq!(post(&net, "box", &session, "agent/v1/report", &done).0, "204");
+    let kept = row(&net, "certificates", &wipe.epoch.to_string());
+    assert!(kept.get("failed").is_none_or(Value::is_null), "{kept:#}");
+    let verify = order(&net, &line, &session, "b1", 0).unwrap();
+    let done = json!({ "order": verify.id, "epoch": verify.epoch, "result": "done" });
+    assert_eq!(post(&net, "box", &session, "agent/v1/report", &done).0, "204");
+    let second = ctl(&net, &["claim", "ci"]);
+    install(&net);
+    ctl(&net, &["release", &second]);
+
+    // Another machine comes up in its place.
+    let line = command_line(&script(&net, "box"));
+    let mut other = hello("b2", 1);
+    other["facts"]["serial"] = "B2".into();
+    other["facts"]["disks"][0]["serial"] = "D2".into();
+    let (status, body) = post(&net, "box", &line.token, "agent/v1/hello", &other);
+    assert_eq!(status, "200", "{body}");
+    let stranger = session_of(&body);
+    let none = order(&net, &line, &stranger, "b2", 0).map(|order| order.task);
+    assert!(!matches!(none, Ok(Task::Wipe { .. })), "{none:?}");
+    let failed = row(&net, "orders", "m1");
+    let trouble = failed["trouble"].as_str().unwrap();
+    assert!(trouble.contains("its serial number was A1 and is B2"), "{failed:#}");
+    // That a person has it tried again says nothing of which machine is meant.
+    ctl(&net, &["retry", "m1"]);
+    assert_eq!(post(&net, "box", &stranger, "agent/v1/hello", &other).0, "200");
+    assert!(!matches!(order(&net, &line, &stranger, "b2", 0).map(|order| order.task), Ok(Task::Wipe { .. })));
+    let machine = ctl(&net, &["get", "machines", "m1", "-o", "json"]);
+    assert!(machine.contains(id) && !machine.contains("D2"), "{machine}");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 fn ctl(net: &Net, words: &[&str]) -> String {
     net.server_output(&[&[VOLDEMORTCTL], words].concat()).trim().to_owned()
 }

@@ -29,6 +29,11 @@ pub(super) fn fitting(
     text(certificate)
 }
 
+/// The text of what a wipe that failed did nevertheless; empty where it is too long to be kept.
+pub(super) fn partial(certificate: &Certificate) -> String {
+    text(certificate).unwrap_or_default()
+}
+
 fn is_wiped(one: &DiskCertificate, level: WipeLevel, disk: &OrderedDisk) -> Result<(), String> {
     let id = &disk.id;
     if one.bytes != disk.bytes {

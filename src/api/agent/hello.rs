@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::fit::fitting;
+use super::fit::{fitting, partial};
 use super::order::{Next, next, word};
 use super::{Certificate, Hello, OrderResult, Report, Task};
 use crate::model::facts::PARTS_MAX;
@@ -38,7 +38,7 @@ pub fn hello(hello: Hello, token: &AgentToken, subnet: Option<Name>) -> AgentRep
     };
     let disks: Vec<SeenDisk> = facts.disks.iter().map(seen).collect();
     let said = Said::Hello { cards: cards.into(), disks: disks.into(), facts: Some(Arc::new(facts)) };
-    AgentReport { card: token.card, subnet, epoch: token.epoch, said }
+    AgentReport { card: token.card, subnet, epoch: token.epoch, start: Some(hello.boot_id.into()), said }
 }
 
 /// A report that is not accepted.
@@ -91,9 +91,13 @@ pub fn report(
         OrderResult::NotBlank { .. } => {
             return Err(format!("order {} verifies nothing", report.order).into());
         }
-        OrderResult::Failed { why, .. } if is_wipe || is_verification => {
+        OrderResult::Failed { why, certificate } if is_wipe || is_verification => {
             let why: String = why.chars().take(WHY_MAX).collect();
-            Said::Failed(format!("our agent could not {} it: {why}", word(&order.task)).into())
+            let why = format!("our agent could not {} it: {why}", word(&order.task)).into();
+            match is_wipe {
+                true => Said::NotWiped(why, certificate.as_ref().map_or_else(String::new, partial).into()),
+                false => Said::Failed(why),
+            }
         }
         OrderResult::Done { .. } | OrderResult::Failed { .. } => return Ok(None),
     }))

@@ -282,6 +282,9 @@ mod tests {
         assert_eq!(report(&verifying, &machine, &session(7), &found), Ok(Some(Said::Verified(false))));
         let failed = OrderResult::Failed { why: "no answer".into(), certificate: None };
         let said = report(&wiping, &machine, &session(7), &Report { result: failed, ..done("7-wipe") });
-        assert_eq!(said, Ok(Some(Said::Failed("our agent could not wipe it: no answer".into()))));
+        assert_eq!(
+            said,
+            Ok(Some(Said::NotWiped("our agent could not wipe it: no answer".into(), "".into())))
+        );
     }
 }

@@ -253,6 +253,9 @@ fn reason(
     if claim.is_in_grace() {
         return format!("its time is over: {machine} is taken back, unless it is extended");
     }
+    if let Some(two) = state.contest_of(machine) {
+        return format!("{two}; then `voldemortctl retry {machine}`");
+    }
     if let Some(hold) = state.hold(machine) {
         return format!("machine {machine} is held by {}: {}", hold.by, hold.reason);
     }

@@ -132,6 +132,8 @@ words! {
         Seen = "seen",
         /// The machine must not be reinstalled or released.
         Protected = "protected",
+        /// Two machines show a network card of it at a time, and neither is given anything.
+        Contested = "contested",
         /// The daemon acts on it.
         Effective = "effective",
     }
@@ -343,8 +345,17 @@ fn of_machine(state: &State, found: &desired::Machine) -> Standing {
             Condition::new(ConditionKind::Seen, seen.is_some(), reason, None),
             Condition::new(ConditionKind::Protected, protected, protection, None),
             stuck(state, &found.name),
+            contested(state, &found.name),
         ],
         ..Standing::default()
+    }
+}
+
+fn contested(state: &State, machine: &Name) -> Condition {
+    let way = format!("then `voldemortctl retry {machine}`");
+    match state.contest_of(machine) {
+        Some(why) => Condition::new(ConditionKind::Contested, true, format!("{why}; {way}"), None),
+        None => Condition::new(ConditionKind::Contested, false, "one machine shows its network cards", None),
     }
 }
 

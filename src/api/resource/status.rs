@@ -163,10 +163,22 @@ pub fn troubles(state: &State, now: Time) -> Vec<String> {
                    `voldemortctl adopt` (it has its system)";
         format!("{}: {way}", conflict::text(machine))
     });
+    let lives = state.lasting().lives.iter();
+    let two = lives.filter_map(|(machine, life)| {
+        Some(format!("machine {machine}: {}; then `voldemortctl retry {machine}`", life.contested.as_ref()?))
+    });
     let contests = state.contested().iter().map(|(machine, contest)| contest.text(machine));
     let pools = pools.iter().filter_map(|pool| pool.exhausted());
     let stuck = state.outbox().iter().filter_map(|pending| pending.stuck(now));
-    doubts.into_iter().chain(conflicts).chain(pools).chain(clashes).chain(contests).chain(stuck).collect()
+    doubts
+        .into_iter()
+        .chain(conflicts)
+        .chain(pools)
+        .chain(clashes)
+        .chain(contests)
+        .chain(two)
+        .chain(stuck)
+        .collect()
 }
 
 /// Installations that a person has to settle.

@@ -28,7 +28,7 @@ pub struct WipeCertificate {
     pub level: Word<WipeLevel>,
     /// What its disks are known by.
     pub disks: Vec<String>,
-    /// RFC 3339; when our agent said that all disks are wiped.
+    /// RFC 3339; when our agent said that all disks are wiped, or that it could not.
     pub wiped: String,
     /// RFC 3339; when it had read them back and found nothing.
     pub verified: Option<String>,
@@ -36,6 +36,10 @@ pub struct WipeCertificate {
     pub by: String,
     /// What it follows from.
     pub reason: String,
+    /// Why the wipe failed, with what was tried; `disks` are those that are wiped nevertheless. A later one under the
+    /// same order that succeeds takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// `GET /v1/certificates/NUMBER`: the same, with what our agent did to each disk.
@@ -53,7 +57,7 @@ pub fn all(state: &state::State) -> Vec<WipeCertificate> {
 }
 
 fn shown(kept: &Kept) -> WipeCertificateShown {
-    let Kept { epoch, machine, level, by, reason, wiped, verified, text } = kept;
+    let Kept { epoch, machine, level, by, reason, wiped, verified, text, failed } = kept;
     let certificate: Option<Certificate> = serde_json::from_str(text).ok();
     let disks = certificate.iter().flat_map(|one| &one.disks).map(|disk| disk.id.clone()).collect();
     let row = WipeCertificate {
@@ -65,13 +69,14 @@ fn shown(kept: &Kept) -> WipeCertificateShown {
         verified: verified.map(|at| at.to_string()),
         by: by.to_string(),
         reason: reason.to_string(),
+        failed: failed.as_ref().map(ToString::to_string),
     };
     WipeCertificateShown { row, certificate }
 }
 
 impl Row for WipeCertificate {
     const COLUMNS: &'static [&'static str] =
-        &["NUMBER", "MACHINE", "LEVEL", "DISKS", "WIPED", "VERIFIED", "BY", "REASON"];
+        &["NUMBER", "MACHINE", "LEVEL", "DISKS", "WIPED", "VERIFIED", "BY", "REASON", "FAILED"];
 
     fn name(&self) -> &str {
         &self.number
@@ -91,6 +96,7 @@ impl Row for WipeCertificate {
             or_dash(self.verified.as_ref()),
             self.by.clone(),
             self.reason.clone(),
+            or_dash(self.failed.as_ref()),
         ]
     }
 }

@@ -37,8 +37,17 @@ pub(super) fn apply(mut cycle: Cycle<'_>, report: &AgentReport) -> Outcome {
         (Said::Hello { cards, disks, facts }, order) => {
             hello(&mut cycle, &machine, report, Shown { cards, disks, facts: facts.as_ref() }, order)
         }
+        (Said::Contested(why), order) => {
+            contested(&mut cycle, &machine, report.card, why, order.is_some());
+            Outcome::Done
+        }
         (_, None) => Outcome::Refused(format!("our agent has nothing to do on machine {machine}")),
         (Said::Failed(why), Some(_)) => {
+            cycle.fail(&machine, why.to_string(), false);
+            Outcome::Done
+        }
+        (Said::NotWiped(why, certificate), Some(order)) => {
+            cycle.certify(&machine, &order, certificate, Some(why.clone()));
             cycle.fail(&machine, why.to_string(), false);
             Outcome::Done
         }
@@ -52,7 +61,7 @@ pub(super) fn apply(mut cycle: Cycle<'_>, report: &AgentReport) -> Outcome {
         (Said::Wiped(certificate), Some(order)) => {
             let outcome = step(&mut cycle, &machine, work::Cause::Wiped);
             if outcome == Outcome::Done {
-                cycle.certify(&machine, &order, certificate);
+                cycle.certify(&machine, &order, certificate, None);
             }
             outcome
         }
@@ -91,6 +100,34 @@ fn machine_of(cycle: &Cycle<'_>, report: &AgentReport) -> Result<Name, String> {
     }
 }
 
+/// Two machines speak for one card at a time: neither is given anything, and what was ordered waits for a person.
+fn contested(cycle: &mut Cycle<'_>, machine: &Name, card: Mac, why: &Arc<str>, has_order: bool) {
+    if cycle.state.life(machine).is_none() {
+        return;
+    }
+    let life = Life { contested: Some(why.clone()), ..cycle.life(machine) };
+    cycle.put_life(machine, life);
+    if has_order {
+        return cycle.fail(machine, why.to_string(), false);
+    }
+    let event = Event::new(cycle.now, Stage::Daemon, why.to_string());
+    observe::observe(cycle.state, Event { mac: Some(card), ..event }, cycle.out);
+}
+
+/// Whether an order names just these disks.
+fn names(order: &Order, disks: &[SeenDisk]) -> bool {
+    let ids: BTreeSet<&Arc<str>> = disks.iter().map(|disk| &disk.id).collect();
+    order.disks.as_ref().is_some_and(|named| named.iter().collect::<BTreeSet<_>>() == ids)
+}
+
+/// An order that names no disks means those of the machine that was given back.
+fn another(machine: &Name, card: Mac, other: &str) -> String {
+    format!(
+        "another machine may show its network card {card}: {other}; nothing of that one is believed. Take it off the \
+         network and retry; if it is the same machine with another board, `voldemortctl wipe {machine}` names its disks"
+    )
+}
+
 /// What the agent shows of the machine.
 struct Shown<'a> {
     cards: &'a Arc<[Mac]>,
@@ -115,14 +152,24 @@ fn hello(
         return Outcome::Refused(format!("{FOUND_MAX} unknown machines were found there already"));
     }
     let former = cycle.life(machine);
+    if let Some(order) = order.as_ref().filter(|order| !names(order, disks))
+        && let Some(other) = facts.zip(cycle.state.facts(machine)).and_then(|(now, was)| was.other_than(now))
+    {
+        let why = another(machine, report.card, &other);
+        if order.condition != Condition::Failed {
+            cycle.fail(machine, why, false);
+        }
+        return Outcome::Done;
+    }
     // Right after a start of the daemon its networks may not be known yet.
     let subnet = report.subnet.clone().or_else(|| former.subnet.clone());
     let tenancy_uses = cycle.state.tenancy(machine).is_some();
     let disks_now = disks.iter().map(|one| merged(&former, one, tenancy_uses)).collect();
     let cards: Arc<[Mac]> = cards.clone();
-    let reported = Some(cycle.now);
+    let (reported, start) = (Some(cycle.now), report.start.clone());
     loader::end_tries(cycle.state, report.card, cycle.out);
-    cycle.put_life(machine, Life { known, subnet, cards, disks: disks_now, reported, ..former });
+    let next = Life { known, subnet, cards, disks: disks_now, reported, start, contested: None, ..former };
+    cycle.put_life(machine, next);
     if let Some(facts) = facts {
         learn(cycle, machine, report.card, from, facts);
     }
@@ -298,7 +345,7 @@ mod tests {
         let mut state =
             state.with_lasting(|lasting| drop(lasting.lives.insert(machine.clone(), life.into())));
         let said = Said::Hello { cards: [card].into(), disks: [].into(), facts: None };
-        let report = AgentReport { card, subnet: None, epoch: 7, said };
+        let report = AgentReport { card, subnet: None, epoch: 7, start: None, said };
         apply(&mut state, Command::machine(Verb::Agent(report)), Time(1), &mut Applied::default());
         let order = state.life(&machine).and_then(|life| life.order.clone()).unwrap();
         assert_eq!((order.condition, order.work), (Condition::Failed, Work::Fencing));
@@ -312,7 +359,7 @@ mod tests {
         let mut hello = |subnet: Option<&str>| {
             let said = Said::Hello { cards: [card].into(), disks: [].into(), facts: None };
             let subnet = subnet.map(|name| name.parse().unwrap());
-            let report = AgentReport { card, subnet, epoch: 0, said };
+            let report = AgentReport { card, subnet, epoch: 0, start: None, said };
             apply(&mut state, Command::machine(Verb::Agent(report)), Time(1), &mut Applied::default());
             let life = state.life(&"m525400aa0001".parse().unwrap()).unwrap();
             life.subnet.as_ref().map(ToString::to_string)

@@ -372,12 +372,18 @@ impl Cycle<'_> {
         }
     }
 
-    /// Keeps what our agent did to the disks of an order.
-    pub(super) fn certify(&mut self, machine: &Name, order: &Order, text: &Arc<str>) {
+    /// Keeps what our agent did to the disks of an order, and why it failed if it did.
+    pub(super) fn certify(
+        &mut self,
+        machine: &Name,
+        order: &Order,
+        text: &Arc<str>,
+        failed: Option<Arc<str>>,
+    ) {
         let Order { epoch, level, by, reason, .. } = order;
         let (machine, by, reason, text) = (machine.clone(), by.clone(), reason.clone(), text.clone());
         let (epoch, level, wiped) = (*epoch, *level, self.now);
-        let one = WipeCertificate { epoch, machine, level, by, reason, wiped, verified: None, text };
+        let one = WipeCertificate { epoch, machine, level, by, reason, wiped, verified: None, text, failed };
         self.put_certificate(one);
         while self.state.lasting.certificates.len() > CERTIFICATES_MAX
             && let Some((oldest, _)) = self.state.lasting.certificates.get_min().cloned()

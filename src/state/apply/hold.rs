@@ -40,6 +40,13 @@ pub(super) fn release(cycle: &mut Cycle<'_>, machine: &Name) {
 /// A release that failed, or takes long, is tried again. That is the person's word where the budget was used up.
 pub(super) fn retry(mut cycle: Cycle<'_>, machine: &Name) -> Outcome {
     let mut life = cycle.life(machine);
+    let was_contested = life.contested.take().is_some();
+    if was_contested && life.order.is_none() {
+        cycle.put_life(machine, life);
+        cycle.place_pin(machine);
+        cycle.serve_queue();
+        return Outcome::Done;
+    }
     let Some(order) = life.order.as_mut().map(Arc::make_mut) else {
         return Outcome::Refused(format!("machine {machine} is not being released"));
     };

@@ -1,7 +1,8 @@
 //! Machines' lives. Key: the machine's name. Value: how well it is known (1 byte: 1 seen, 2 discovered, 3 accepted), its
 //! subnet (optional), its cards, its disks (each: what it is known by, its bytes, its state in 1 byte: 1 unknown,
 //! 2 clean, 3 dirty, 4 in use), when its agent reported (optional, 8), the epoch of its last order, its order (optional),
-//! who holds it (optional).
+//! who holds it (optional), which start of our agent reported last (optional), which two machines showed its card
+//! (optional). The last two are absent where they were written before 0.3.
 //!
 //! An order: its epoch, its work (1 byte: 1 fencing, 2 wiping, 3 verifying), its condition (1 byte: 1 well, 2 overdue,
 //! 3 failed), why, its level (1 byte: 1 quick, 2 clear, 3 purge), flags (1: off, 2: names disks, 4: over the budget,
@@ -37,7 +38,7 @@ impl Kind for Life {
     }
 
     fn write(value: &Value, out: &mut Vec<u8>) {
-        let Value { known, subnet, cards, disks, reported, order, hold, epoch } = value;
+        let Value { known, subnet, cards, disks, reported, order, hold, epoch, start, contested } = value;
         out.push(known_code(*known));
         optional(subnet.as_ref().map(|subnet| subnet.as_str().as_bytes()), out);
         number(cards.len() as u64, out);
@@ -52,6 +53,8 @@ impl Kind for Life {
         number(*epoch, out);
         optional(order.as_deref().map(order_bytes).as_deref(), out);
         optional(hold.as_deref().map(hold_bytes).as_deref(), out);
+        optional(start.as_deref().map(str::as_bytes), out);
+        optional(contested.as_deref().map(str::as_bytes), out);
     }
 
     fn read(machine: Name, bytes: &[u8]) -> Option<Record> {
@@ -71,7 +74,9 @@ impl Kind for Life {
             Some(hold) => Some(Arc::new(read_hold(hold)?)),
             None => None,
         };
-        let life = Value { known, subnet, cards, disks, reported, order, hold, epoch };
+        let mut text = || if reader.0.is_empty() { Some(None) } else { reader.optional_text() };
+        let (start, contested) = (text()?.map(Arc::from), text()?.map(Arc::from));
+        let life = Value { known, subnet, cards, disks, reported, order, hold, epoch, start, contested };
         Some(Record::Life(machine, Some(life.into())))
     }
 

@@ -253,8 +253,8 @@ fn life() -> impl Strategy<Value = Life> {
     let hold = (caller(), text(), of(any::<u64>()))
         .prop_map(|(by, reason, until)| Arc::new(Hold { by, reason, until: until.map(Time) }));
     let known = (select(Known::ALL.to_vec()), of(name()), vec(mac(), 0..3), vec(disk, 0..3));
-    (known, any::<(Option<u64>, u64)>(), of(order()), of(hold)).prop_map(
-        |((known, subnet, cards, disks), (reported, epoch), order, hold)| Life {
+    (known, any::<(Option<u64>, u64)>(), of(order()), of(hold), (of(text()), of(text()))).prop_map(
+        |((known, subnet, cards, disks), (reported, epoch), order, hold, (start, contested))| Life {
             known,
             subnet,
             cards: cards.into(),
@@ -263,6 +263,8 @@ fn life() -> impl Strategy<Value = Life> {
             order: order.map(Arc::new),
             hold,
             epoch,
+            start,
+            contested,
         },
     )
 }
@@ -325,13 +327,13 @@ fn prototype() -> impl Strategy<Value = Record> {
 }
 
 fn certificate() -> impl Strategy<Value = Record> {
-    let texts = any::<(String, String)>();
+    let texts = any::<(String, String, Option<String>)>();
     let one = (name(), select(WipeLevel::ALL.to_vec()), caller(), texts, any::<(u64, Option<u64>)>());
     (any::<u64>(), of(one)).prop_map(|(epoch, one)| {
-        let one = one.map(|(machine, level, by, (reason, text), (wiped, verified))| {
-            let (reason, text) = (reason.into(), text.into());
+        let one = one.map(|(machine, level, by, (reason, text, failed), (wiped, verified))| {
+            let (reason, text, failed) = (reason.into(), text.into(), failed.map(Arc::from));
             let (wiped, verified) = (Time(wiped), verified.map(Time));
-            Arc::new(WipeCertificate { epoch, machine, level, by, reason, wiped, verified, text })
+            Arc::new(WipeCertificate { epoch, machine, level, by, reason, wiped, verified, text, failed })
         });
         Record::Certificate(epoch, one)
     })

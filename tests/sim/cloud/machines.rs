@@ -166,7 +166,9 @@ impl Cloud {
             return self.restart(machine);
         }
         let (card, name) = (metal.card, metal.name.clone());
-        let report = |said| Command::machine(Verb::Agent(AgentReport { card, subnet: None, epoch, said }));
+        let report = |said| {
+            Command::machine(Verb::Agent(AgentReport { card, subnet: None, epoch, start: None, said }))
+        };
         let blank = metal.is_blank();
         match did {
             Did::Nothing => {
