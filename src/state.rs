@@ -8,6 +8,7 @@ pub mod boot_once;
 pub mod budget;
 pub mod certificate;
 pub mod claim;
+mod claim_start;
 pub mod command;
 pub mod conflict;
 pub mod contest;

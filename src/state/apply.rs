@@ -8,6 +8,7 @@ mod api_token;
 mod assign;
 mod boot_once;
 mod claim;
+mod claim_start;
 mod cycle;
 mod effect;
 mod free;

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::State;
+use super::claim_start::Awaited;
 use super::lifecycle::{Condition, Work};
 use super::outbox::{EffectId, Pending, Task, TaskKind};
 use crate::model::{Capabilities, Name, PowerAction, PowerReading, PowerState, PowerStep, Span, Time};
@@ -50,6 +51,8 @@ pub(super) struct Log {
     pub(super) switched_on: imbl::OrdMap<Name, u64>,
     /// How often machines that are to be switched on were read early, in which epoch.
     pub(super) hastened: imbl::OrdMap<Name, (u64, u32)>,
+    /// Machines that claims wait for; `None` before the first tick.
+    pub(super) awaited: Option<imbl::OrdMap<Name, Awaited>>,
     /// The last machine that was looked at whether it is to be switched on.
     pub(super) looked_at: Option<Name>,
 }
@@ -149,13 +152,14 @@ impl State {
         self.work(machine) == Work::Installing && matches!(self.duty(tenant), super::Duty::Install { .. })
     }
 
-    /// Whether a restart into our agent is still to be made for an order: an agent that has come up is not to be
-    /// interrupted at its work.
+    /// Whether a restart is still to be made: into our agent for an order, where an agent that has come up is not to be
+    /// interrupted at its work, or for a claim into the installation, which is not to be interrupted either.
     pub(super) fn wants_restart(&self, machine: &Name, epoch: u64) -> bool {
         let order = self.life(machine).and_then(|life| life.order.as_ref());
         order
             .filter(|order| order.epoch == epoch)
             .is_some_and(|order| order.work == Work::Fencing || order.condition == Condition::Overdue)
+            || self.is_to_begin(machine, epoch)
     }
 
     /// Why a task waits, although it is wanted; `None` while nothing keeps it.

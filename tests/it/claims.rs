@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use voldemort::api::resource::meaning;
 use voldemort::desired::{Desired, Media, Options};
 use voldemort::inventory::{Depth, load};
-use voldemort::manifest::Environment;
+use voldemort::manifest::{Environment, Kind};
 use voldemort::media::Shelf;
-use voldemort::model::{By, Caller, Mac, Name, Role, Time, Token, WipeLevel};
+use voldemort::model::facts::Facts;
+use voldemort::model::{By, Caller, Mac, Name, PowerState, Role, Time, Token, WipeLevel};
 use voldemort::plan::{Change, Consent, Hold, Impact, diff, hold};
 use voldemort::state::claim::{Wanted, WhyNot};
 use voldemort::state::command::Outcome;
 use voldemort::state::life::{AgentReport, Instruction, Said, SeenDisk};
 use voldemort::state::lifecycle::{Condition, DiskState, Work};
+use voldemort::state::outbox::{Progress, TaskKind};
 use voldemort::state::prototype::{self, Prototype};
 use voldemort::state::user_data::{self, UserData};
 use voldemort::state::{self, Record};
@@ -142,7 +145,7 @@ impl Site {
 
     fn agent(&mut self, number: u8, epoch: u64, said: Said) -> Outcome {
         let card = Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap();
-        self.run(Caller::MACHINE, Verb::Agent(AgentReport { card, subnet: None, epoch, said }))
+        self.run(Caller::MACHINE, Verb::Agent(AgentReport { card, subnet: None, epoch, start: None, said }))
     }
 
     /// Our agent shows the one disk of a machine.
@@ -150,6 +153,19 @@ impl Site {
         let disks = [SeenDisk { id: format!("wwn:{number}").into(), bytes: 4096, blank }].into();
         let cards = [Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap()].into();
         self.agent(number, epoch, Said::Hello { cards, disks, facts: None })
+    }
+
+    /// Time goes by, in steps of a second as of a daemon that runs; the clock stands at so many seconds then.
+    fn ticks(&mut self, seconds: std::ops::RangeInclusive<u64>) {
+        for second in seconds {
+            let command = Command::daemon(Verb::Tick);
+            apply(&mut self.state, command, Time(1_000_000 + second * 1000), &mut Applied::default());
+        }
+    }
+
+    fn restarts(&self) -> Vec<String> {
+        let all = self.state.outbox().of(TaskKind::Restart);
+        all.map(|pending| pending.task.subject().to_string()).collect()
     }
 
     fn work(&self, machine: &str) -> Work {
@@ -334,6 +350,135 @@ fn a_certificate_is_kept_of_each_wipe_also_without_its_machine() {
     assert_eq!(site.state.life(&name("m1")).unwrap().disks[0].state, DiskState::Clean);
     site.adopt("max-remove = \"100%\"\nallow-empty = true\n", POOL);
     assert_eq!(kept(&site), one);
+}
+
+/// A machine that is given out and runs its former system does not boot from the network by itself.
+#[test]
+fn a_machine_that_runs_something_else_is_restarted_for_its_claim_or_a_person_is_told() {
+    let machine = |number: u8, more: &str| {
+        format!(
+            "[machine.m{number}]\nmac = \"52:54:00:00:00:{number:02x}\"\nlabels = {{ size = \"small\" }}\n{more}\n"
+        )
+    };
+    let redfish = |number: u8| format!("power = {{ kind = \"redfish\", url = \"https://10.0.9.{number}\" }}");
+    let text = [
+        machine(1, &redfish(1)),
+        machine(2, ""),
+        machine(3, "power = { kind = \"wol\" }"),
+        machine(4, &redfish(4)),
+        machine(5, &redfish(5)),
+    ];
+    let mut site = Site::new(&format!("{}{POOL}", text.concat()));
+    let seen = |site: &mut Site, machine: &str, power| {
+        assert_eq!(site.run(Caller::DAEMON, Verb::PowerSeen(name(machine), power)), Outcome::Done);
+    };
+    seen(&mut site, "m1", PowerState::On);
+    seen(&mut site, "m4", PowerState::Off);
+    seen(&mut site, "m5", PowerState::On);
+    site.ticks(0..=1);
+    let claims: Vec<_> = (1..=5).map(|_| site.claim("anna")).collect();
+    let of = |machine: &str| claims.iter().find(|claim| claim.machine() == Some(&name(machine))).unwrap();
+    // One of them begins at once, as one in our agent does.
+    let tenant = site.state.tenant(&name("m5")).unwrap().clone();
+    let permit = state::Permit::new(&site.state, &tenant, state::PermitStep::Start);
+    assert_eq!(site.run(Caller::MACHINE, Verb::Permit(permit)), Outcome::Done);
+    site.ticks(2..=80);
+    assert_eq!(site.restarts(), [""; 0], "it may be on its way");
+    site.ticks(81..=95);
+    assert_eq!(site.restarts(), ["m1"]);
+    let lacks =
+        |site: &Site, machine: &str| site.state.needs_a_start(&name(machine)).map(ToString::to_string);
+    assert_eq!(lacks(&site, "m2").as_deref(), Some("it has no `power` in its manifest"));
+    assert!(lacks(&site, "m3").unwrap().contains("wol"), "{:?}", lacks(&site, "m3"));
+    assert_eq!(lacks(&site, "m4").as_deref(), Some("it is off, and its manifest has no power-on = true"));
+    assert_eq!((lacks(&site, "m1"), lacks(&site, "m5")), (None, None));
+
+    // It is not restarted again, also where that led nowhere.
+    let restart = site.state.outbox().of(TaskKind::Restart).next().unwrap().clone();
+    assert!(site.state.wants(&restart.task));
+    site.run(Caller::DAEMON, Verb::Progress(restart.id, Progress::Done));
+    site.ticks(96..=990);
+    assert_eq!((site.restarts(), lacks(&site, "m1")), (vec![], None));
+    site.ticks(991..=1100);
+    assert_eq!(site.restarts(), [""; 0]);
+    assert!(lacks(&site, "m1").unwrap().contains("did not boot from the network"));
+    // Whatever was said is over with the claim, and nothing of it is done any more.
+    site.release(of("m1"));
+    site.release(of("m2"));
+    assert_eq!((lacks(&site, "m1"), lacks(&site, "m2")), (None, None));
+    assert!(!site.state.wants(&restart.task));
+}
+
+/// What is to be wiped is the machine that was given back, and no other that shows its network card.
+#[test]
+fn an_order_without_disks_is_not_for_a_machine_with_other_marks() {
+    let wiped = POOL.replace("\"keep\"", "\"wipe\"");
+    let mut site = Site::new(&format!("{}{wiped}", machines(1)));
+    let hello = |site: &mut Site, epoch, serial: &str, disk: &str| {
+        let disks = [SeenDisk { id: disk.into(), bytes: 4096, blank: false }].into();
+        let cards = [Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap()].into();
+        let facts = Facts { serial: Some(serial.into()), ..Facts::default() };
+        assert_eq!(
+            site.agent(1, epoch, Said::Hello { cards, disks, facts: Some(facts.into()) }),
+            Outcome::Done
+        );
+    };
+    hello(&mut site, 0, "A1", "wwn:a");
+    let claim = site.claim("anna");
+    site.release(&claim);
+    let epoch = site.epoch("m1");
+    hello(&mut site, epoch, "B2", "wwn:b");
+    let m1 = name("m1");
+    let order = |site: &Site| site.state.life(&m1).unwrap().order.clone().unwrap();
+    let why = order(&site).why.to_string();
+    assert!(
+        why.contains("its serial number was A1 and is B2") && why.contains("voldemortctl wipe m1"),
+        "{why}"
+    );
+    assert_eq!((site.work("m1"), order(&site).condition), (Work::Fencing, Condition::Failed));
+    assert_eq!(&*site.state.life(&m1).unwrap().disks[0].id, "wwn:a", "nothing of it is believed");
+    // To have it tried again is no consent to another machine.
+    assert_eq!(site.run(Caller::DAEMON, Verb::Retry(m1.clone())), Outcome::Done);
+    hello(&mut site, epoch, "B2", "wwn:b");
+    assert_eq!((site.work("m1"), order(&site).condition), (Work::Fencing, Condition::Failed));
+    // The board was replaced: a person names the disks, which are the same.
+    let wipe = Verb::Wipe(m1.clone(), vec!["wwn:a".into()], WipeLevel::Clear);
+    assert_eq!(site.run(Caller::DAEMON, wipe), Outcome::Done);
+    let epoch = site.epoch("m1");
+    hello(&mut site, epoch, "B2", "wwn:b");
+    assert_eq!(order(&site).condition, Condition::Failed, "the order names other disks");
+    assert_eq!(site.run(Caller::DAEMON, Verb::Retry(m1.clone())), Outcome::Done);
+    hello(&mut site, epoch, "B2", "wwn:a");
+    assert_eq!(site.work("m1"), Work::Wiping);
+}
+
+/// Of two machines with one card neither is given anything, nor out, until a person says so.
+#[test]
+fn a_contested_machine_is_nobodys_until_a_person_says_so() {
+    let mut site = Site::new(&format!("{}{POOL}", machines(2)));
+    site.hello(1, 0, true);
+    let two = || Said::Contested("two machines show a card, one here, the other there".into());
+    assert_eq!(site.agent(1, 0, two()), Outcome::Done);
+    let (first, second) = (site.claim("anna"), site.claim("ben"));
+    assert_eq!((site.machine_of(&first).as_deref(), site.machine_of(&second)), (Some("m2"), None));
+    let why = site.state.why_waiting(&second);
+    assert_eq!(why.get(&WhyNot::Contested), Some(&(1, name("m1"))), "{why:?}");
+    let standing = meaning::standing(&site.state, Kind::Machine, &name("m1"));
+    let named = standing.conditions.iter().find(|one| one.status && one.reason.contains("the other there"));
+    assert!(named.is_some(), "{standing:?}");
+    let stored = site.records.iter().rev().find_map(|record| match record {
+        Record::Life(machine, Some(life)) if *machine == name("m1") => Some(life.clone()),
+        _ => None,
+    });
+    assert!(stored.unwrap().contested.as_ref().unwrap().contains("the other there"), "it is stored");
+    assert_eq!(site.run(Caller::DAEMON, Verb::Retry(name("m1"))), Outcome::Done);
+    assert_eq!(site.machine_of(&second).as_deref(), Some("m1"));
+    // What it installs is refused, too, where both appear later.
+    assert_eq!(site.agent(1, 0, two()), Outcome::Done);
+    assert_eq!(site.state.boot_of(&name("m1"), false), voldemort::state::lifecycle::Boot::Disk);
+    // The agent of one alone reports.
+    site.hello(1, 0, true);
+    assert_eq!(site.state.boot_of(&name("m1"), false), voldemort::state::lifecycle::Boot::Installer);
 }
 
 #[test]

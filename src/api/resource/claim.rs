@@ -269,7 +269,11 @@ fn reason(
             )
         }
         Some(deployment) => match state.duty(deployment) {
-            state::Duty::Install { .. } => format!("machine {machine} installs at its next network boot"),
+            state::Duty::Install { .. } => {
+                let next = format!("machine {machine} installs at its next network boot");
+                let lacks = state.needs_a_start(machine);
+                lacks.map_or(next.clone(), |why| format!("{next}, which somebody has to bring about: {why}"))
+            }
             state::Duty::NetworkBoot => format!("machine {machine} runs from the network"),
             state::Duty::LocalBoot(why) => format!("machine {machine} boots its own disk: {why}"),
         },

@@ -15,7 +15,7 @@ use super::super::queue::{self, Waiter};
 use super::super::record::Record;
 use super::super::user_data::Sealed;
 use super::super::{Event, Stage, State, Tenancy, budget, tenancy};
-use super::{Applied, effect, observe};
+use super::{Applied, claim_start, effect, observe};
 use crate::desired::Pool;
 use crate::model::facts::Facts;
 use crate::model::{Caller, Name, OnReturn, Time, WipeLevel};
@@ -240,6 +240,7 @@ impl Cycle<'_> {
         let Some(own) = self.state.claimed(claim, machine) else { return false };
         self.state.derived.claimed.insert(claim.name.clone(), own);
         let epoch = self.give(machine, &claim.name, true, 0);
+        claim_start::granted(self.state, machine, epoch);
         let ends = claim.ttl.map(|ttl| self.state.lasting.ran.now.saturating_add(ttl.0));
         let place = Granted { machine: machine.clone(), epoch, since: self.now, ends, taken_back: None };
         self.put_claim(Claim { place: Some(place), ..claim.clone() });

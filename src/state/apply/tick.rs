@@ -4,7 +4,7 @@
 use super::super::command::Outcome;
 use super::super::{Event, Stage, State};
 use super::cycle::Cycle;
-use super::{Applied, boot_once, observe, power, power_order, season};
+use super::{Applied, boot_once, claim_start, observe, power, power_order, season};
 use crate::model::{Caller, Time};
 
 pub(super) fn apply(state: &mut State, now: Time, out: &mut Applied) -> Outcome {
@@ -14,6 +14,7 @@ pub(super) fn apply(state: &mut State, now: Time, out: &mut Applied) -> Outcome 
     power_order::switch_on(state, now, out);
     boot_once::tick(Cycle { state, by: &Caller::DAEMON, now, out });
     season::tick(&mut Cycle { state, by: &Caller::DAEMON, now, out });
+    claim_start::tick(&mut Cycle { state, by: &Caller::DAEMON, now, out });
     Outcome::Done
 }
 

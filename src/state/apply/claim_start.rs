@@ -1,0 +1,76 @@
+//! Has machines started that claims wait for.
+
+use super::super::State;
+use super::super::claim_start::{Awaited, Start};
+use super::cycle::Cycle;
+use crate::model::Name;
+
+type All = imbl::OrdMap<Name, Awaited>;
+
+/// A claim got a machine.
+pub(super) fn granted(state: &mut State, machine: &Name, epoch: u64) {
+    let now = state.lasting.ran.now;
+    // Without a list the next tick makes one.
+    if let Some(all) = &mut state.observed.power_log.awaited {
+        all.insert(machine.clone(), Awaited::new(epoch, now));
+    }
+}
+
+pub(super) fn tick(cycle: &mut Cycle<'_>) {
+    let now = cycle.state.lasting.ran.now;
+    let Some(all) = &cycle.state.observed.power_log.awaited else {
+        let all = since_the_start(cycle.state, now);
+        cycle.state.observed.power_log.awaited = Some(all);
+        return;
+    };
+    let late: Vec<(Name, Awaited)> = all
+        .iter()
+        .filter(|(_, awaited)| awaited.is_late(now))
+        .map(|(machine, awaited)| (machine.clone(), awaited.clone()))
+        .collect();
+    for (machine, awaited) in late {
+        look_at(cycle, &machine, awaited, now);
+    }
+}
+
+/// What claims waited for when the daemon started.
+fn since_the_start(state: &State, now: u64) -> All {
+    let places = state.lasting.claims.values().filter_map(|claim| claim.place.as_ref());
+    let waiting = places.filter(|place| state.is_to_begin(&place.machine, place.epoch));
+    waiting.map(|place| (place.machine.clone(), Awaited::new(place.epoch, now))).collect()
+}
+
+fn look_at(cycle: &mut Cycle<'_>, machine: &Name, awaited: Awaited, now: u64) {
+    let epoch = awaited.epoch;
+    if !cycle.state.is_to_begin(machine, epoch) {
+        return put(cycle.state, machine, None);
+    }
+    let claim = cycle.state.claim_on(machine).map(|claim| claim.name.to_string()).unwrap_or_default();
+    match cycle.state.start_of(machine, &awaited) {
+        Start::Wait => {}
+        Start::Restart => {
+            cycle.restart(machine, epoch);
+            let text = format!(
+                "machine {machine} is on and does not begin to install for claim {claim}: it is restarted into the network"
+            );
+            cycle.say(Some(machine), text);
+            put(cycle.state, machine, Some(awaited.restarted(now)));
+        }
+        Start::Person(why) if awaited.lacks.as_deref() == Some(why.as_str()) => {}
+        Start::Person(why) => {
+            let text = format!(
+                "claim {claim} waits until somebody has machine {machine} boot from the network: {why}"
+            );
+            cycle.say(Some(machine), text);
+            put(cycle.state, machine, Some(awaited.lacking(why.into())));
+        }
+    }
+}
+
+fn put(state: &mut State, machine: &Name, awaited: Option<Awaited>) {
+    let Some(all) = &mut state.observed.power_log.awaited else { return };
+    match awaited {
+        Some(awaited) => drop(all.insert(machine.clone(), awaited)),
+        None => drop(all.remove(machine)),
+    }
+}

@@ -1,0 +1,109 @@
+//! Machines that claims have and that do not begin to install by themselves: they run a former system, or their own. One
+//! that is on and can be switched is restarted into the network, once; of any other a person is told what it needs.
+
+use std::sync::Arc;
+
+use super::{Duty, State};
+use crate::model::{Name, PowerAction, PowerState, Span};
+
+/// How long a machine that was given out may take to begin: one in our agent is restarted by that within seconds.
+const PATIENCE: Span = Span::seconds(90);
+/// The same after it was restarted: servers test their memory for minutes.
+const AFTER_RESTART: Span = Span::seconds(15 * 60);
+
+/// A machine that is waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Awaited {
+    /// The epoch of its claim.
+    pub epoch: u64,
+    /// The time that had run when it was given out, or restarted.
+    since: u64,
+    pub is_restarted: bool,
+    /// What a person was told that it needs.
+    pub lacks: Option<Arc<str>>,
+}
+
+/// What brings a machine to its installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Restart,
+    /// It is seen later.
+    Wait,
+    /// A person, for this reason.
+    Person(String),
+}
+
+impl Awaited {
+    pub(super) fn new(epoch: u64, now: u64) -> Awaited {
+        Awaited { epoch, since: now, is_restarted: false, lacks: None }
+    }
+
+    pub(super) fn restarted(self, now: u64) -> Awaited {
+        Awaited { since: now, is_restarted: true, ..self }
+    }
+
+    pub(super) fn lacking(self, what: Arc<str>) -> Awaited {
+        Awaited { lacks: Some(what), ..self }
+    }
+
+    /// Whether it takes longer than it should.
+    pub(super) fn is_late(&self, now: u64) -> bool {
+        let patience = if self.is_restarted { AFTER_RESTART } else { PATIENCE };
+        now >= self.since.saturating_add(patience.0)
+    }
+}
+
+impl State {
+    /// Whether a machine is to install for the claim of this epoch, and has not begun.
+    pub(super) fn is_to_begin(&self, machine: &Name, epoch: u64) -> bool {
+        let is_claims =
+            self.tenancy(machine).is_some_and(|tenancy| tenancy.is_claim && tenancy.epoch == epoch);
+        let duty = self.tenant(machine).filter(|_| is_claims).map(|tenant| self.duty(tenant));
+        matches!(duty, Some(Duty::Install { permit: true }))
+            && self.is_to_install(machine)
+            && self.kept_from(machine).is_none()
+    }
+
+    /// What brings such a machine to its installation.
+    pub(super) fn start_of(&self, machine: &Name, awaited: &Awaited) -> Start {
+        let person = |why: &str| Start::Person(why.to_owned());
+        let Some(declared) = self.desired.machines.get(machine) else { return Start::Wait };
+        let Some(power) = &declared.power else {
+            return person("it has no `power` in its manifest");
+        };
+        if let Some(why) = power.kind.unable(PowerAction::Cycle) {
+            return Start::Person(why);
+        }
+        match self.observed.power.get(machine).map(|reading| &reading.state) {
+            None => Start::Wait,
+            Some(Err(why)) => Start::Person(format!("its power can't be read: {why}")),
+            Some(Ok(PowerState::On)) if awaited.is_restarted => {
+                person("it was restarted, and did not boot from the network")
+            }
+            Some(Ok(PowerState::On)) => Start::Restart,
+            Some(Ok(PowerState::Off)) if !declared.power_on => {
+                person("it is off, and its manifest has no power-on = true")
+            }
+            Some(Ok(_)) => Start::Wait,
+        }
+    }
+
+    /// Why a person has to start a claim's machine, where that is known.
+    pub fn needs_a_start(&self, machine: &Name) -> Option<&Arc<str>> {
+        let awaited = self.observed.power_log.awaited.as_ref()?.get(machine)?;
+        awaited.lacks.as_ref().filter(|_| self.is_to_begin(machine, awaited.epoch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_is_counted_from_the_last_thing_that_was_done() {
+        let awaited = Awaited::new(3, 1000);
+        assert!(!awaited.is_late(90_999) && awaited.is_late(91_000));
+        let restarted = awaited.restarted(91_000);
+        assert!(!restarted.is_late(91_000 + 899_999) && restarted.is_late(91_000 + 900_000));
+    }
+}
