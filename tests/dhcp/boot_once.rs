@@ -119,6 +119,23 @@ fn one_boot_leads_elsewhere_and_the_next_one_does_not() {
 }
 
 #[test]
+fn another_one_is_refused_before_the_first_was_used() {
+    let mut state = state();
+    order(&mut state, "web", "rescue").unwrap();
+    let why = order(&mut state, "web", "agent").unwrap_err();
+    for part in ["machine web is to boot rescue once already", "--cancel", &UNTIL.to_string()] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    assert_eq!(state.boot_once(&name("web")).unwrap().boot, name("rescue"));
+    // The same one may be ordered for longer; another one when it was used, or cancelled.
+    order(&mut state, "web", "rescue").unwrap();
+    own_script(&mut state, WEB, later(10));
+    order(&mut state, "web", "agent").unwrap();
+    assert_eq!(state.act(Verb::CancelBootOnce(name("web")), NOW), Outcome::Done);
+    order(&mut state, "web", "rescue").unwrap();
+}
+
+#[test]
 fn it_ends_with_its_boot_or_its_time() {
     let mut state = state();
     order(&mut state, "web", "rescue").unwrap();

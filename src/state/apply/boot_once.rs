@@ -24,6 +24,13 @@ pub(super) fn order(mut cycle: Cycle<'_>, machine: &Name, boot: &Name, until: Ti
     if let Some(why) = state.kept_from_boot(machine).or_else(|| state.unfit_for(machine, found)) {
         return Outcome::Refused(why);
     }
+    if let Some(other) = state.boot_once(machine).filter(|once| once.begun.is_none() && once.boot != *boot) {
+        let BootOnce { boot, by, since, until, .. } = &**other;
+        return Outcome::Refused(format!(
+            "machine {machine} is to boot {boot} once already, ordered by {by} at {since} and good until {until}: cancel \
+             that first (`voldemortctl boot-once {machine} --cancel`)"
+        ));
+    }
     let by = cycle.by.clone();
     let text =
         format!("the next network boot of machine {machine} until {until} leads to boot {boot}, by {by}");
