@@ -7,7 +7,10 @@ mod patch;
 mod scope;
 mod target;
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::reconcile::{Followed, Reconciler, read_of};
 use crate::api::Word;
@@ -24,6 +27,10 @@ const TRIES: usize = 3;
 
 /// How much longer than a source's `timeout` an edit waits: what takes just that long ends first, and says why.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long edits wait for media that are still being read, and for our agent's initrd, and how often they look.
+const MADE: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Whose request it is.
 struct Sent {
@@ -118,15 +125,27 @@ impl Reconciler {
         {
             return Ok(ended(Edited::Made { commit }));
         }
-        let turn = self.in_time(name, "a revision of some source is being read", self.turn()).await?;
+        let mut turn = self.in_time(name, "a revision of some source is being read", self.turn()).await?;
         if let Some(Moved { commit: Some(commit), why }) = moved
             && reading.commit() == Some(commit)
         {
             return Ok(ended(refused(format!("the repository refuses the commit: {why}"))));
         }
-        let prepared = match self.prepare(name, (request, &sent.pools), &reading).await {
-            Ok(prepared) => prepared,
-            Err(edited) => return Ok(Attempt::Ended(edited)),
+        let until = Instant::now() + MADE;
+        let prepared = loop {
+            let seen = Arc::default();
+            let edited = match self.prepare(name, (request, &sent.pools), &reading, &seen).await {
+                Ok(prepared) => break prepared,
+                Err(edited) => edited,
+            };
+            // What is still being read, or made, is no mistake of the manifests.
+            let is_early = matches!(*edited, Edited::Invalid { .. }) && !seen.busy().is_empty();
+            if !is_early || Instant::now() >= until {
+                return Ok(Attempt::Ended(edited));
+            }
+            drop(turn);
+            sleep(AGAIN).await;
+            turn = self.in_time(name, "a revision of some source is being read", self.turn()).await?;
         };
         let Some((change, further)) = prepared.files() else { return Ok(ended(Edited::Unchanged)) };
         if let Some(settled) = self.without_writing(&self.sources()[name], request, &prepared) {

@@ -7,11 +7,12 @@ use super::{Prepared, Reconciler, place, refused, scope, shown};
 use crate::api::IfMatch;
 use crate::api::resource::{EditRequest, Edited, named};
 use crate::daemon::now;
-use crate::daemon::reconcile::{Invalid, read_of};
+use crate::daemon::reconcile::{Invalid, Terms, read_of};
 use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Changes, Done, Known, Resource};
 use crate::inventory::Loaded;
 use crate::manifest::{Code, Documents, Kind, Level, Mark, Problem, WrittenFile, report};
+use crate::media::Seen;
 use crate::model::Name;
 use crate::plan;
 use crate::source::Snapshot;
@@ -27,12 +28,14 @@ struct Weighed {
 }
 
 impl Reconciler {
-    /// Makes the edits in memory, and looks at everything that stands against them.
+    /// Makes the edits in memory, and looks at everything that stands against them. What is looked at outside the source is
+    /// noted in `seen`.
     pub(super) async fn prepare(
         &self,
         name: &Name,
         (request, pools): (&EditRequest, &[Name]),
         reading: &Reading,
+        seen: &Arc<Seen>,
     ) -> Result<Prepared, Box<Edited>> {
         let changes = self.edited(request, reading).await?;
         self.expected(request, reading, &changes).await?;
@@ -41,7 +44,7 @@ impl Reconciler {
         }
         let mut shown = shown(&self.sources()[name], &changes);
         self.protection(request, &changes)?;
-        let weighed = self.weigh(name, &reading.snapshot, &changes).await;
+        let weighed = self.weigh(name, &reading.snapshot, &changes, seen).await;
         let Weighed { desired, warnings, documents } =
             weighed.map_err(|invalid| in_edits(invalid, request, &changes))?;
         if !pools.is_empty() {
@@ -143,19 +146,26 @@ impl Reconciler {
 
     /// What the changed tree means and the warnings that it has and the tree before had not, or every
     /// problem it would have.
-    async fn weigh(&self, name: &Name, snapshot: &Snapshot, changes: &Changes) -> Result<Weighed, Wrong> {
+    async fn weigh(
+        &self,
+        name: &Name,
+        snapshot: &Snapshot,
+        changes: &Changes,
+        seen: &Arc<Seen>,
+    ) -> Result<Weighed, Wrong> {
+        let terms = Terms::noting(Media::Required, seen);
         let before = self.tree_of(name, snapshot, None)?;
         let after = self.tree_of(name, snapshot, Some(changes))?;
         // Another source may be served in part: its manifests are judged as they were written.
         let (before, written) = (Arc::new(before.whole()), Arc::new(after.whole()));
-        let strict = self.surveyed(&written, name).await?;
-        let served = self.loaded(&written, name).await?;
+        let strict = self.surveyed(&written, name, &terms).await?;
+        let served = self.loaded(&written, name, &terms).await?;
         if served.errors() > 0 && strict.errors() == 0 {
             return Err(Wrong::of(&served, ""));
         }
         let mut warnings = Vec::new();
         if strict.problems.iter().any(|problem| problem.level != Level::Note) {
-            let former = self.surveyed(&before, name).await?;
+            let former = self.surveyed(&before, name, &terms).await?;
             let old = mistakes(&former);
             let new = mistakes(&strict);
             let is_fresh = |mistake: &Mistake<'_>| old.get(mistake).copied().unwrap_or(0) < new[mistake];
@@ -174,7 +184,7 @@ impl Reconciler {
         let desired = match after.depth() {
             0 => served.desired,
             _ => {
-                let ready = self.load(&Arc::new(after), Some(name), Media::Required).await;
+                let ready = self.load(&Arc::new(after), Some(name), terms).await;
                 ready?.desired
             }
         };

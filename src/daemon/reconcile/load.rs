@@ -81,9 +81,10 @@ impl Reconciler {
         &self,
         revision: &Arc<Revision>,
         leading: &Name,
+        terms: &Terms,
     ) -> Result<Loaded, String> {
-        let (revision, leading) = (revision.clone(), leading.clone());
-        let work = move |loader: &Loader| loader.loaded(&revision, Some(&leading), &Media::Required.into());
+        let (revision, leading, terms) = (revision.clone(), leading.clone(), terms.clone());
+        let work = move |loader: &Loader| loader.loaded(&revision, Some(&leading), &terms);
         self.on_a_thread(work).await?
     }
 
@@ -93,9 +94,12 @@ impl Reconciler {
         &self,
         revision: &Arc<Revision>,
         leading: &Name,
+        terms: &Terms,
     ) -> Result<Loaded, String> {
-        let Composition::One(_) = revision.sources else { return self.loaded(revision, leading).await };
-        let revision = revision.clone();
+        let Composition::One(_) = revision.sources else {
+            return self.loaded(revision, leading, terms).await;
+        };
+        let (revision, terms) = (revision.clone(), terms.clone());
         let work = move |loader: &Loader| {
             let survey = |library: &dyn Library, options: &Options| match &revision.sources {
                 Composition::One(only) => {
@@ -103,7 +107,7 @@ impl Reconciler {
                 }
                 Composition::Several(_) => Loaded::default(),
             };
-            loader.with_library(&revision, &Media::Required.into(), survey)
+            loader.with_library(&revision, &terms, survey)
         };
         self.on_a_thread(work).await
     }
