@@ -78,7 +78,10 @@ impl Trial {
     /// Firmware asks again. Returns the program if that gives way now; `counts` says whether it was to lead anywhere.
     fn ask(&mut self, now: Time, counts: impl FnOnce() -> bool) -> Option<&'static str> {
         let fetched = self.fetched?;
-        if now >= fetched && now < fetched + SETTLED {
+        let is_settled = |at: Time, since: Time| at < since || at >= since + SETTLED;
+        // The offer of an exchange was still of the former boot: the acknowledgement names the same program.
+        let is_one_exchange = !is_settled(self.asked, fetched) && !is_settled(now, self.asked);
+        if !is_settled(now, fetched) || is_one_exchange {
             return None;
         }
         (self.fetched, self.runs) = (None, false);

@@ -108,6 +108,24 @@ impl Site {
     }
 }
 
+/// Firmware asks again at the end of the time in which it still belongs to the boot before.
+#[test]
+fn an_acknowledgement_names_the_program_of_its_offer() {
+    for (early, wait) in (0..=6).flat_map(|early| [0, 1, 4].map(|wait| (early, wait))) {
+        let mut site = Site::new(lab(&ALL));
+        assert_eq!([site.pxe(ONE), site.pxe(ONE)], ["snponly.efi", "snponly.efi"]);
+        site.now += early;
+        let (offered, address) = site.exchange(&Message::discover(mac(ONE)).pxe_uefi());
+        site.now += wait;
+        let request = Message::request(mac(ONE)).pxe_uefi().server("10.0.10.1").wants(&address);
+        assert_eq!(site.ask(&request), offered, "{early} s after the program was fetched, and {wait} s");
+        let expected = if early < 5 { "snponly.efi" } else { "shimx64.efi" };
+        assert_eq!(offered, expected, "{early} s");
+        // It gives way all the same.
+        assert_eq!(site.pxe(ONE), "shimx64.efi", "{early} s");
+    }
+}
+
 #[test]
 fn what_secure_boot_refuses_gives_way_to_shim_which_is_kept() {
     let mut site = Site::new(lab(&ALL));
@@ -225,7 +243,7 @@ fn it_is_forgotten_with_the_hardware_and_by_a_persons_word() {
         let facts = serde_json::json!({"arch": "x86_64", "secure-boot": secure, "nics": [{"mac": ONE}]});
         let facts = Some(serde_json::from_value::<voldemort::model::facts::Facts>(facts).unwrap().into());
         let said = Said::Hello { cards: [mac(ONE)].into(), disks: [].into(), facts };
-        Verb::Agent(AgentReport { card: mac(ONE), subnet: None, epoch: 0, said })
+        Verb::Agent(AgentReport { card: mac(ONE), subnet: None, epoch: 0, start: None, said })
     };
     let learn = |site: &mut Site| {
         site.pxe(ONE);
