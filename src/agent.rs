@@ -12,6 +12,7 @@
 pub mod command_line;
 pub mod facts;
 pub mod http;
+pub mod ipmi;
 pub mod modules;
 pub mod net;
 mod rim;

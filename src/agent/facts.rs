@@ -8,6 +8,7 @@ mod root;
 mod smbios;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 pub use disks::disk_names;
 pub use lldp::neighbour;
@@ -27,6 +28,8 @@ pub struct Calls<'a> {
     pub neighbours: &'a BTreeMap<String, Neighbour>,
     /// Whether the disk of this name is blank, where that was found out.
     pub blank: &'a dyn Fn(&str) -> bool,
+    /// The address of the management controller, which only that itself says.
+    pub bmc: Option<IpAddr>,
 }
 
 /// Reads everything. What is not there is absent, never an error.
@@ -63,7 +66,7 @@ pub fn read(root: &Root, calls: &Calls<'_>) -> Facts {
         cpu: processors(root),
         nics: nics::read(root, calls),
         disks: disks::read(root, calls),
-        bmc: None,
+        bmc: calls.bmc,
     };
     facts.bounded()
 }

@@ -2,6 +2,7 @@
 
 mod cards;
 mod console;
+mod ipmi;
 mod load;
 mod machine;
 pub(super) mod modprobe;

@@ -72,7 +72,8 @@ pub fn verify(disks: &[OrderedDisk], hears: Hears<'_>) -> OrderResult {
 
 /// The disks of this machine, under the names by which the daemon knows them.
 fn disks_here() -> Vec<DiskFacts> {
-    let calls = Calls { permanent_mac: &|_| None, neighbours: &BTreeMap::new(), blank: &|_| false };
+    let calls =
+        Calls { permanent_mac: &|_| None, neighbours: &BTreeMap::new(), blank: &|_| false, bmc: None };
     facts::read(&Root::new("/"), &calls).disks
 }
 

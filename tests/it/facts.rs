@@ -40,7 +40,10 @@ fn expand(tree: &Path, root: &Path) {
 
 fn facts(root: &Path) -> Facts {
     let none = BTreeMap::new();
-    read(&Root::new(root), &Calls { permanent_mac: &|_| None, neighbours: &none, blank: &|_| false })
+    read(
+        &Root::new(root),
+        &Calls { permanent_mac: &|_| None, neighbours: &none, blank: &|_| false, bmc: None },
+    )
 }
 
 #[test]
@@ -108,7 +111,8 @@ fn what_the_firmware_says_is_read() {
     let neighbour = Neighbour { system: "sw1".into(), port: "7".into() };
     let neighbours = [("eth0".to_owned(), neighbour.clone())].into();
     let made = "52:54:00:bb:00:01".parse().unwrap();
-    let calls = Calls { permanent_mac: &|_| Some(made), neighbours: &neighbours, blank: &|_| false };
+    let calls =
+        Calls { permanent_mac: &|_| Some(made), neighbours: &neighbours, blank: &|_| false, bmc: None };
     let found = read(&Root::new(root.path()), &calls);
     assert_eq!(found.nics[0].permanent_mac.as_deref(), Some("52:54:00:bb:00:01"));
     assert_eq!(found.nics[0].neighbour, Some(neighbour));

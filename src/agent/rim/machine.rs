@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::console::{self, say};
 use super::network::Network;
-use super::{cards, load, neighbours, start};
+use super::{cards, ipmi, load, neighbours, start};
 use crate::agent::facts::{self, Calls, Root, disk_names};
 use crate::agent::http::Server;
 use crate::agent::session::Session;
@@ -26,6 +27,8 @@ use crate::thread;
 const END: u64 = 1 << 20;
 /// How long all disks together may take to be read: one that hangs must not keep the machine from speaking.
 const READING: Duration = Duration::from_secs(20);
+/// How often the management controller is asked for its address.
+const CONTROLLER: Duration = Duration::from_secs(600);
 /// Disks are all there when none has come for this long.
 const QUIET: Duration = Duration::from_secs(2);
 /// A controller takes its time to name the first one.
@@ -61,6 +64,8 @@ pub(super) fn work(command_line: &CommandLine, network: &'static Network) -> End
         blank: Arc::default(),
         taken: (0, 0),
         stop: Arc::default(),
+        asked: None,
+        bmc: None,
     };
     Work::new(session, machine).run()
 }
@@ -98,6 +103,9 @@ struct Real {
     taken: (usize, usize),
     /// Of the order at the disks.
     stop: Arc<AtomicBool>,
+    /// When the management controller was asked, and its address.
+    asked: Option<Instant>,
+    bmc: Option<IpAddr>,
 }
 
 impl Machine for Real {
@@ -134,6 +142,7 @@ impl Machine for Real {
             permanent_mac: &cards::permanent,
             neighbours: &neighbours::known(),
             blank: &|name| blank.get(&(name.to_owned(), size(name))).copied().unwrap_or(false),
+            bmc: self.controller(),
         };
         facts::read(&root, &calls)
     }
@@ -192,6 +201,15 @@ fn failed(why: String) -> OrderResult {
 }
 
 impl Real {
+    /// The address of the management controller, which is asked seldom: it may take seconds to answer.
+    fn controller(&mut self) -> Option<IpAddr> {
+        let is_due = self.asked.is_none_or(|asked| asked.elapsed() >= CONTROLLER);
+        if is_due {
+            (self.asked, self.bmc) = (Some(Instant::now()), ipmi::address().or(self.bmc));
+        }
+        self.bmc
+    }
+
     /// Finds out which of these disks are blank, those that are not known yet, all at once.
     fn look_at(&self, disks: Vec<(String, u64)>) {
         let known = lock(&self.blank).clone();
