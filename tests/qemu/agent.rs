@@ -12,7 +12,7 @@ use crate::lab::{Lab, in_order};
 
 /// The kernel unpacks an initrd into half of the memory at most: our program as tests build it takes 74 MB, and all
 /// modules of the package 72.
-const MEMORY: &str = " -m 1024";
+pub(crate) const MEMORY: &str = " -m 1024";
 const SIZE: u64 = 64 << 20;
 /// What a system of somebody's own has on its disk.
 const MARK: (u64, &[u8]) = (4096, b"somebody's own");
@@ -63,7 +63,7 @@ fn kernel(package: &Path, to: &Path) {
 }
 
 /// A daemon that looks at unknown machines.
-fn lab(tag: &str) -> Option<Lab> {
+pub(crate) fn lab(tag: &str) -> Option<Lab> {
     let Parts { program, package, .. } = parts()?;
     let mut lab = Lab::new(tag);
     let files = lab.path("inventory/files");

@@ -102,6 +102,16 @@ impl Lab {
         self.until("ready", || std::fs::read_to_string(&log).unwrap_or_default());
     }
 
+    /// Waits until the machine that was started last has gone off.
+    pub(crate) fn wait_for_off(&mut self) {
+        let started = Instant::now();
+        let machine = self.running.last_mut().unwrap();
+        while machine.try_wait().unwrap().is_none() {
+            assert!(started.elapsed() < PATIENCE, "the machine does not go off");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+
     /// Kills what was started last but `back` others, at once.
     pub(crate) fn kill(&mut self, back: usize) {
         let at = self.running.len() - 1 - back;
@@ -203,7 +213,8 @@ impl Lab {
         self.until(what, || self.serial())
     }
 
-    fn until(&self, what: &str, look: impl Fn() -> String) -> String {
+    /// Waits until something that is looked at has these words.
+    pub(crate) fn until(&self, what: &str, look: impl Fn() -> String) -> String {
         let started = Instant::now();
         loop {
             let text = look();

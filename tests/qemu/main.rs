@@ -14,3 +14,4 @@ mod ipv6;
 mod kit;
 mod lab;
 mod learned;
+mod wipe;
