@@ -1,6 +1,7 @@
 //! Machines as a cloud, in one thread: claims, releases and wipes over machines with an agent and controllers of the
 //! simulation's own. Messages are lost, doubled and late; agents and machines die at each step; controllers lie, are
-//! slow or dead; the daemon dies between any two steps of its work, and its clock jumps; revisions come and go.
+//! slow or dead; the daemon dies between any two steps of its work, and its clock jumps; revisions come and go. Its disk
+//! is full, tears what is written to it, and is slow.
 //!
 //! `SIM_SEED`, `SIM_RUNS` and `SIM_METAL` make other and larger ones.
 
@@ -20,7 +21,9 @@ use voldemort::state::effect::Effect;
 use voldemort::state::outbox::{EffectId, Pending};
 use voldemort::state::prototype::LoadedPrototypes;
 use voldemort::state::{Adoption, Command, PermitStep, Secrets, Server, State, Verb};
+use voldemort::store::Ledger;
 use voldemort::store::engine::{Committed, Engine};
+use voldemort::store::faulty::Faults;
 
 use super::dice::Dice;
 use super::medium::{End, Medium, Open};
@@ -68,6 +71,9 @@ enum Item {
     Tick,
     Revision,
     Restart,
+    /// Something goes wrong with the disk, and ends.
+    Disk,
+    DiskWell,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -104,6 +110,9 @@ struct Cloud {
     /// What claims were made from, as their stored manifests would say it.
     prototypes: BTreeMap<Arc<str>, Arc<Deployment>>,
     crashes: u64,
+    /// How long a write takes at most, in milliseconds, and how many failed.
+    slow: u64,
+    unstored: u64,
 }
 
 fn caller(number: u64) -> Caller {
@@ -112,7 +121,8 @@ fn caller(number: u64) -> Caller {
 }
 
 impl Cloud {
-    fn new(seed: u64, count: usize) -> Cloud {
+    fn new(seed: u64, count: usize, medium: Medium) -> Cloud {
+        let fails = matches!(medium, Medium::Disk(_));
         let desired = Arc::new(inventory(count));
         let mut dice = Dice::new(seed);
         let metal = desired.machines.values().enumerate().map(|(number, machine)| {
@@ -151,7 +161,7 @@ impl Cloud {
             is_trouble: true,
             generation: 0,
             engine: None,
-            medium: Medium::memory(),
+            medium,
             all: desired.clone(),
             desired,
             metal,
@@ -163,8 +173,13 @@ impl Cloud {
             rules: Rules::default(),
             prototypes: BTreeMap::new(),
             crashes: 0,
+            slow: 20,
+            unstored: 0,
         };
         cloud.start();
+        if fails {
+            cloud.later(20 * MINUTE, Item::Disk);
+        }
         for machine in 0..cloud.metal.len() {
             // Somebody had our agent look at most of them.
             let wait = cloud.dice.below(30 * MINUTE);
@@ -219,7 +234,9 @@ impl Cloud {
     fn crash(&mut self) {
         let Some(engine) = self.engine.take() else { return };
         self.crashes += 1;
-        self.medium = engine.into_ledger().after(End::Killed, 0);
+        let end = if self.crashes.is_multiple_of(2) { End::Killed } else { End::PowerCut };
+        self.medium = engine.into_ledger().after(end, self.dice.below(u64::MAX));
+        self.slow = 20;
         self.batch.clear();
         let wait = self.dice.between(SECOND, 5 * MINUTE);
         self.later(wait, Item::Restart);
@@ -267,7 +284,7 @@ impl Cloud {
         self.batch.push((command, outcome));
         if !self.is_planned {
             self.is_planned = true;
-            let (wait, generation) = (self.dice.below(20), self.generation);
+            let (wait, generation) = (self.dice.below(self.slow), self.generation);
             self.later(wait, Item::Commit { generation });
         }
     }
@@ -284,9 +301,9 @@ impl Cloud {
             return self.crash();
         }
         let Some(engine) = &mut self.engine else { return };
-        let Committed { effects, .. } =
-            engine.commit(|events| events.map(|event| (0, event)).collect()).unwrap();
+        let committed = engine.commit(|events| events.map(|event| (0, event)).collect());
         let state = engine.durable();
+        let Ok(Committed { effects, .. }) = committed else { return self.not_stored() };
         let batch = std::mem::take(&mut self.batch);
         for (command, outcome) in &batch {
             if let (Verb::Wipe(machine, ..), Outcome::Done) = (&command.verb, outcome) {
@@ -305,6 +322,42 @@ impl Cloud {
         }
         if dies == 2 {
             self.crash();
+        }
+    }
+
+    /// Nothing of the batch happened, for all that the daemon knows. What was written of it may be there after a crash.
+    fn not_stored(&mut self) {
+        self.unstored += 1;
+        for (command, outcome) in std::mem::take(&mut self.batch) {
+            match (&command.verb, outcome) {
+                (Verb::Wipe(machine, ..), Outcome::Done) => self.rules.ordered(machine),
+                // Executors say again how an effect ended.
+                (Verb::Progress(..), _) => self.later(MINUTE, Item::Arrive(command)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The disk is full, fails from some write on, or is slow; for a while.
+    fn fail(&mut self) {
+        let faults = match self.dice.below(3) {
+            0 => Faults { room: Some(self.dice.below(8192)), ..Faults::default() },
+            1 => Faults { steps: Some(self.dice.below(40)), ..Faults::default() },
+            _ => Faults { slow: 2 * SECOND, ..Faults::default() },
+        };
+        self.slow = if faults.slow > 0 { 30 * SECOND } else { 20 };
+        if let Some(engine) = &mut self.engine {
+            engine.ledger_mut().set(faults);
+        }
+        let wait = self.dice.between(MINUTE, 15 * MINUTE);
+        self.later(wait, Item::DiskWell);
+    }
+
+    fn mend(&mut self) {
+        self.slow = 20;
+        if let Some(engine) = &mut self.engine {
+            engine.ledger_mut().set(Faults::default());
+            engine.ledger_mut().probe().unwrap();
         }
     }
 
@@ -357,6 +410,16 @@ impl Cloud {
                 }
                 self.later(HOUR, Item::Revision);
             }
+            Item::Disk => {
+                if self.is_trouble {
+                    self.fail();
+                }
+            }
+            Item::DiskWell => {
+                self.mend();
+                let wait = self.dice.below(HOUR);
+                self.later(wait, Item::Disk);
+            }
             Item::Restart => {
                 if self.engine.is_none() {
                     self.start();
@@ -366,13 +429,35 @@ impl Cloud {
     }
 }
 
-fn play(seed: u64, count: usize, steps: u64) -> (u64, Rules, u64) {
-    let mut cloud = Cloud::new(seed, count);
+fn play(seed: u64, count: usize, steps: u64, medium: Medium) -> Cloud {
+    let mut cloud = Cloud::new(seed, count, medium);
     while cloud.steps < steps {
         cloud.step();
     }
+    cloud.mend();
     cloud.settle();
-    (cloud.steps, cloud.rules, cloud.crashes)
+    cloud
+}
+
+/// On a disk that fails: what could not be stored did not happen, and what was stored is there.
+#[test]
+fn a_failing_disk_gives_no_machine_to_two_and_has_none_wiped_without_a_cause() {
+    let (first, runs) = (number("SIM_SEED", 1), number("SIM_RUNS", 2));
+    for seed in first..first + runs {
+        println!("SIM_SEED={seed} SIM_RUNS=1 cargo test --test sim failing_disk_gives");
+        let began = std::time::Instant::now();
+        let cloud = play(seed, 100, 30_000, Medium::disk(seed));
+        let Cloud { steps, crashes, unstored, rules: Rules { granted, installs, wiped, .. }, .. } = cloud;
+        println!(
+            "{steps} steps in {:.1} s, {crashes} crashes, {unstored} writes failed, {granted} granted, {installs} \
+             installed, {wiped} wiped",
+            began.elapsed().as_secs_f64()
+        );
+        assert!(
+            crashes > 0 && unstored > 10 && granted > 50 && installs > 10 && wiped > 50,
+            "enough happened"
+        );
+    }
 }
 
 #[test]
@@ -383,8 +468,8 @@ fn machines_are_given_taken_back_and_wiped_and_none_is_lost() {
         println!("SIM_SEED={seed} SIM_RUNS=1 SIM_METAL={count} cargo test --test sim cloud");
         let began = std::time::Instant::now();
         // The first report of each machine is one, and enough has to happen besides.
-        let (steps, rules, crashes) = play(seed, count, 60_000.max(60 * count as u64));
-        let Rules { granted, installs, wiped, .. } = rules;
+        let cloud = play(seed, count, 60_000.max(60 * count as u64), Medium::memory());
+        let Cloud { steps, crashes, rules: Rules { granted, installs, wiped, .. }, .. } = cloud;
         println!(
             "{steps} steps in {:.1} s, {crashes} crashes, {granted} granted, {installs} installed, {wiped} wiped",
             began.elapsed().as_secs_f64()
