@@ -22,6 +22,7 @@ pub mod shape;
 pub mod sources;
 mod syntax;
 pub mod value;
+pub mod without;
 pub mod written;
 
 mod parse;

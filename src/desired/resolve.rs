@@ -29,6 +29,7 @@ mod template;
 mod typed;
 mod unattended;
 mod variable;
+mod without;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -10,9 +10,10 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::inventory;
+use super::kind::WITHOUT;
 use super::similar::{only_similar, similar};
 use super::value::{Field, Table, Value};
-use super::{Code, Fields, Kind, Mark, Marked, Problem, Shape, Sources};
+use super::{Code, Fields, Form, Kind, Mark, Marked, Problem, Shape, Sources};
 
 /// A tree of TOML keys and values with their byte ranges.
 pub type Tree<'a> = DeTable<'a>;
@@ -36,6 +37,13 @@ pub struct Subject<'a> {
     pub mark: Mark,
 }
 
+impl Subject<'_> {
+    /// Whether it is the table of a resource, not one inside of another.
+    fn is_resource(&self) -> bool {
+        self.name.contains(' ')
+    }
+}
+
 impl Checker<'_> {
     pub fn mark<T>(&self, spanned: &Spanned<T>) -> Mark {
         Mark::new(self.file, spanned.span())
@@ -47,9 +55,14 @@ impl Checker<'_> {
         for (key, value) in tree {
             let mark = self.mark(key);
             match subject.fields.key(key.get_ref()) {
-                Some(known) => {
-                    if let Some(value) = self.value(&known.shape, known.name, value) {
-                        table.insert(known.name.into(), Field { key: mark, value });
+                Some(known) => match self.value(&known.shape, known.name, value) {
+                    Some(value) => drop(table.insert(known.name.into(), Field { key: mark, value })),
+                    None => self.left_out(subject, known.name, value),
+                },
+                None if key.get_ref() == WITHOUT && self.partial && subject.is_resource() => {
+                    if let Some(value) = self.value(&Shape::Several(&Shape::Text(Form::Any)), WITHOUT, value)
+                    {
+                        table.insert(WITHOUT.into(), Field { key: mark, value });
                     }
                 }
                 None if key.get_ref().starts_with("x-") => {}
@@ -58,6 +71,15 @@ impl Checker<'_> {
         }
         self.missing(subject, tree);
         Table(table)
+    }
+
+    /// Adds to the problem that was just found how an inherited setting is left out: `false` is a common try.
+    fn left_out(&mut self, subject: Subject, key: &str, value: &Spanned<DeValue>) {
+        let can = subject.fields.key(WITHOUT).is_some() || (self.partial && subject.is_resource());
+        let is_false = matches!(value.get_ref(), DeValue::Boolean(false));
+        if let Some(last) = self.problems.last_mut().filter(|_| can && is_false) {
+            last.help.push(format!("what is inherited is left out by `{WITHOUT} = [\"{key}\"]`"));
+        }
     }
 
     fn unknown(
@@ -69,7 +91,7 @@ impl Checker<'_> {
     ) {
         let mark = self.mark(key);
         let name = key.get_ref();
-        if self.is_header(value) && subject.name.contains(' ') {
+        if self.is_header(value) && subject.is_resource() {
             return self.dotted(subject, &rest(name, value), mark);
         }
         if subject.name == inventory::FILE && Kind::named(name).is_some() {
@@ -183,10 +205,8 @@ impl Checker<'_> {
     /// `{ size = "small" }` and `{ labels = { size = "small" } }` mean the same.
     fn selector(&mut self, tree: &Tree) -> Table {
         match tree.get("labels").map(Spanned::get_ref) {
-            Some(DeValue::Table(labels)) if tree.len() == 1 => {
-                self.map(&Shape::Text(super::Form::Any), labels)
-            }
-            _ => self.map(&Shape::Text(super::Form::Any), tree),
+            Some(DeValue::Table(labels)) if tree.len() == 1 => self.map(&Shape::Text(Form::Any), labels),
+            _ => self.map(&Shape::Text(Form::Any), tree),
         }
     }
 
@@ -211,7 +231,7 @@ impl Checker<'_> {
     fn secret(&mut self, name: &Spanned<DeValue>) -> Option<Value> {
         let text = name.get_ref().as_str();
         let Some(text) = text else {
-            return self.wrong_type(&Shape::Text(super::Form::Any), "secret", name);
+            return self.wrong_type(&Shape::Text(Form::Any), "secret", name);
         };
         match text.parse() {
             Ok(name) => Some(Value::Secret(name)),

@@ -70,6 +70,7 @@ codes! {
     Cycle = 102 Error false "profiles that extend each other in a circle";
     NoBoot = 103 Error false "deployment without a boot";
     NoMachine = 104 Error false "deployment without a machine";
+    NotInherited = 105 Warning true "setting left out that nothing sets";
     MacTwice = 201 Error false "hardware address used twice";
     BadMac = 202 Error false "not the hardware address of a network card";
     SharedMark = 203 Error false "mark that many machines have";

@@ -33,7 +33,7 @@ pub use extra::{Extra, Options, WrittenRoute};
 pub use machine::{Machine, Power};
 pub use pool::Pool;
 pub use profile::Profile;
-pub use settings::{Settings, Variables};
+pub use settings::{Settings, Variables, WITHOUT};
 pub use subnet::{Ipv6, Subnet};
 pub use table::{Mention, Written};
 pub use template::{Template, Variable};

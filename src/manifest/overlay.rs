@@ -10,6 +10,7 @@ use super::kind::{AnyResource, Mention};
 use super::parse::Parser;
 use super::shape::{Addition, Fields, Shape};
 use super::similar::{only_similar, similar};
+use super::without;
 use super::{Code, Documents, Field, Kind, Marked, Problem, Table, Value};
 use crate::model::Name;
 
@@ -78,8 +79,9 @@ fn lay(documents: &Documents, base: &mut Tables, over: Tables) -> (Vec<Problem>,
     for (key, place) in over {
         if let Some(below) = base.get_mut(&key) {
             below.whole &= place.whole;
-            let mark = place.mark;
-            merge(key.0.fields(), &mut below.table, place.table);
+            let (mark, mut table) = (place.mark, place.table);
+            problems.extend(without::left_out(key.0.fields(), &mut below.table, &mut table));
+            merge(key.0.fields(), &mut below.table, table);
             if below.whole {
                 lacking(key.0.fields(), &below.table, &subject(&key), mark, &mut problems);
             }
@@ -196,7 +198,7 @@ fn forget(fields: &Fields, known: &str, base: &mut Table, over: &Table) {
 }
 
 /// How a table spells a variable: hyphens and underscores are the same.
-fn spelling(table: &BTreeMap<Arc<str>, Field>, name: &str) -> Option<Arc<str>> {
+pub(super) fn spelling(table: &BTreeMap<Arc<str>, Field>, name: &str) -> Option<Arc<str>> {
     if let Some((key, _)) = table.get_key_value(name) {
         return Some(key.clone());
     }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::inventory::File;
-use super::kind::Written;
+use super::kind::{WITHOUT, Written};
 use super::{Code, Fields, Form, Kind, Mark, Problem, Shape, Sources};
 
 /// Where an inventory keeps the schemas its editors use.
@@ -67,7 +67,7 @@ fn resources(title: &str, about: &str, tables: Tables) -> Value {
         });
         (kind.name().to_owned(), resources)
     });
-    let definitions = Kind::ALL.map(|kind| (kind.name().to_owned(), table(kind.fields(), tables)));
+    let definitions = Kind::ALL.map(|kind| (kind.name().to_owned(), resource(kind, tables)));
     json!({
         "$schema": DRAFT,
         "title": title,
@@ -90,6 +90,16 @@ pub fn settings() -> Value {
 
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+
+fn resource(kind: Kind, tables: Tables) -> Value {
+    let mut schema = table(kind.fields(), tables);
+    if tables == Tables::Partial && kind.fields().key(WITHOUT).is_none() {
+        let mut without = self::shape(&Shape::Several(&Shape::Text(Form::Any)), tables);
+        without["description"] = "Settings of the inventory that do not count in this environment.".into();
+        schema["properties"][WITHOUT] = without;
+    }
+    schema
+}
 
 fn table(fields: &Fields, tables: Tables) -> Value {
     let property = |key: &super::Key| {

@@ -214,3 +214,27 @@ fn a_memory_of_environments_changes_nothing() {
         assert_eq!(content_of(&again), content_of(&anew), "after {path}");
     }
 }
+
+/// `without` in an overlay takes away what the resource says, and what it inherits.
+#[test]
+fn an_environment_leaves_settings_out() {
+    let overlay = "[deployment.web-1]\nwithout = [\"vars.tree.b\"]\nvars = { tree = { b = \"x\" } }\n\
+        [profile.base]\nwithout = [\"disk\"]\n[profile.web]\ndisk = \"/dev/vda\"\n\
+        [subnet.lab]\nwithout = [\"dns\"]\n[machine.u01]\nwithout = [\"labels.size\"]\n";
+    let loaded = with(overlay);
+    assert_eq!((text(&loaded, "disk"), text(&loaded, "one_two")), ("/dev/vda".into(), "base".into()));
+    assert!(loaded.desired.subnets["lab"].dns.is_empty() && loaded.desired.machines["u01"].labels.is_empty());
+    let files = files(&[
+        ("a.toml", BASE),
+        ("environments/prod.toml", "[subnet.lab]\nwithout = [\"gateway\", \"cidr\"]\n"),
+    ]);
+    let loaded = self::loaded(&files, Some("prod"));
+    let codes: Vec<Code> = loaded.problems.iter().map(|problem| problem.code).collect();
+    assert!(codes.contains(&Code::NotInherited) && codes.contains(&Code::MissingKey), "{codes:?}");
+    let plain = self::files(&[(
+        "a.toml",
+        &format!("{BASE}[subnet.other]\ncidr = \"10.0.20.0/24\"\nwithout = \"dns\"\n"),
+    )]);
+    let codes: Vec<Code> = self::loaded(&plain, None).problems.iter().map(|problem| problem.code).collect();
+    assert!(codes.contains(&Code::UnknownKey), "{codes:?}");
+}

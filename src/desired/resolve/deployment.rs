@@ -34,7 +34,8 @@ impl Resolver<'_> {
 
     fn anew(&mut self, resource: &Arc<Written>) -> Option<Arc<Deployment>> {
         let faults = self.faults();
-        let effective = self.inherited(resource);
+        let (effective, found) = self.inherited(resource);
+        self.problems.extend(found);
         let deployment = Arc::new(self.deployment(resource, effective)?);
         self.keep_made(resource, &deployment, self.faults() == faults);
         Some(deployment)
@@ -48,7 +49,8 @@ impl Resolver<'_> {
         }
     }
 
-    pub(super) fn inherited(&self, resource: &Written) -> Effective {
+    /// Its settings with all that it inherits, and what is wrong with what it leaves out.
+    pub(super) fn inherited(&self, resource: &Written) -> (Effective, Vec<Problem>) {
         let mut effective = match &resource.body.profile {
             None => Effective { whole: true, ..Effective::default() },
             Some(profile) => match self.profiles.get(&profile.value) {
@@ -56,8 +58,8 @@ impl Resolver<'_> {
                 None => Effective { whole: false, ..Effective::default() },
             },
         };
-        effective.lay(&resource.body.settings, None, resource.whole);
-        effective
+        let problems = effective.lay(&resource.body.settings, resource.mark, None, resource.whole);
+        (effective, problems)
     }
 
     fn deployment(&mut self, resource: &Written, effective: Effective) -> Option<Deployment> {

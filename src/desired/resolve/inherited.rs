@@ -27,7 +27,7 @@ pub fn inherited(documents: &Documents, library: &dyn Library, deployment: &Name
     let mut earlier = Earlier::default();
     let mut resolver = Resolver::new(&mut earlier, documents, library, &options);
     resolver.profiles();
-    let effective = resolver.inherited(resource);
+    let (effective, _) = resolver.inherited(resource);
     let mut found = own(resource);
     let choices = [
         ("subnet", &effective.subnet),

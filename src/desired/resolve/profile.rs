@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Resolver, definition, option};
 use crate::manifest::document::{Settings, WrittenRoute};
-use crate::manifest::{Code, Field, Marked, Problem, Value};
+use crate::manifest::{Code, Field, Mark, Marked, Problem, Value};
 use crate::model::Name;
 
 /// Longest chain of profiles that extend each other.
@@ -36,11 +36,20 @@ pub(super) struct Choice {
 }
 
 impl Effective {
-    /// Lays settings over these.
-    pub(super) fn lay(&mut self, settings: &Settings, by: Option<&Name>, whole: bool) {
+    /// Lays settings over these, which belong to the resource at `own`; with what is wrong about those that are
+    /// left out.
+    pub(super) fn lay(
+        &mut self,
+        settings: &Settings,
+        own: Mark,
+        by: Option<&Name>,
+        whole: bool,
+    ) -> Vec<Problem> {
         let choice = |name: &Marked<Name>| Choice { name: name.clone(), by: by.cloned() };
-        let Settings { subnet, boot, template, user_data, unproven, vars, extra, labels: _ } = settings;
+        let Settings { subnet, boot, template, user_data, unproven, vars, extra, labels: _, without: _ } =
+            settings;
         self.whole &= whole;
+        let problems = self.leave_out(settings, own);
         self.subnet = subnet.as_ref().map(choice).or(self.subnet.take());
         self.boot = boot.as_ref().map(choice).or(self.boot.take());
         self.template = template.as_ref().map(choice).or(self.template.take());
@@ -49,6 +58,7 @@ impl Effective {
         merge(&mut self.vars, &vars.0);
         self.options.extend(option::by_code(&extra.options.0));
         self.routes = extra.routes.clone().or(self.routes.take());
+        problems
     }
 
     fn lay_all(&mut self, over: &Effective) {
@@ -128,7 +138,8 @@ impl Resolver<'_> {
             }
         }
         chain.pop();
-        effective.lay(&resource.body.settings, Some(name), resource.whole);
+        let found = effective.lay(&resource.body.settings, resource.mark, Some(name), resource.whole);
+        self.problems.extend(found);
         let effective = self.earlier.profile(name, effective);
         self.profiles.insert(name.clone(), effective.clone());
         effective

@@ -26,6 +26,8 @@ table! {
         vars: Variables = may "vars": Shape::Variables(&Anything),
             "Values for variables of templates and command lines.";
         labels: Labels = may "labels": Map(&Text(Form::Any)), "Words of your own, to select by.";
+        without: Vec<Marked<Arc<str>>> = may "without": Several(&Text(Form::Any)),
+            "Inherited settings that do not count here, as in [\"template\", \"vars.root-hash\", \"options.ntp-servers\"].";
         + KNOWN;
         ..extra: Extra;
     }
@@ -59,6 +61,10 @@ const USER: Fields = Fields::new(
         Key::may("shell", Text(Form::Any), "Its login shell, as in \"/bin/bash\"."),
     ],
 );
+
+/// The setting that leaves inherited ones out. In files of environments every resource has it: what the
+/// inventory says of the resource is left out.
+pub const WITHOUT: &str = "without";
 
 impl Settings {
     /// The generally known variables that have a setting of their own, as manifests spell them.
