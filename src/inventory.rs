@@ -59,8 +59,14 @@ impl Loaded {
 
     /// Every error, as `check` prints them.
     pub fn report(&self) -> String {
+        self.report_from(&report::Roots::default())
+    }
+
+    /// The same, for a reader to whom the sources lie at these paths.
+    pub fn report_from(&self, roots: &report::Roots) -> String {
+        let report = report::Report { problems: &self.problems, sources: &self.documents.sources, roots };
         let errors = self.problems.iter().filter(|problem| problem.level == Level::Error);
-        let texts = errors.map(|problem| report::full(problem, &self.documents.sources, false));
+        let texts = errors.map(|problem| report::full_from(problem, &report, false));
         texts.collect::<Vec<_>>().join("\n")
     }
 }

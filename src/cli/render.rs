@@ -6,11 +6,12 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::check::{Job, Scope};
+use super::check::{Job, Scope, from_here};
 use super::exit::{print, print_json, say};
 use super::{Exit, exit};
 use crate::desired::{Deployment, Desired, Media, Options};
 use crate::inventory::Loaded;
+use crate::manifest::report::Roots;
 use crate::media::Shelf;
 use crate::proto::tree::{self, Form};
 use crate::render::installer::METADATA_FILES;
@@ -98,7 +99,7 @@ pub fn read(directory: &Path, environment: Option<&str>, json: bool) -> Result<L
     let job = Job { root: directory, scope, library: &shelf, options };
     let loaded = job.check().map_err(|error| exit::failed(&error, json))?;
     if loaded.errors() > 0 {
-        let report = loaded.report();
+        let report = loaded.report_from(&Roots::of(from_here(directory)));
         if json {
             let _ = exit::print_failure(&format!("the inventory has errors\n{report}"));
         }

@@ -11,8 +11,8 @@ mod jsonl;
 mod junit;
 mod sarif;
 
-pub use concise::concise;
-pub use full::full;
+pub use concise::{concise, concise_from};
+pub use full::{full, full_from};
 pub use github::github;
 pub use gitlab::gitlab;
 pub use json::json;
@@ -21,8 +21,10 @@ pub use junit::junit;
 pub use sarif::sarif;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use super::{Position, Problem, Sources};
+use super::{Mark, Position, Problem, Sources};
+use crate::model::Name;
 use crate::model::printable::{is_printable, json as json_text, line};
 
 /// What a check found, on its way to a program or a service.
@@ -30,16 +32,47 @@ use crate::model::printable::{is_printable, json as json_text, line};
 pub struct Report<'a> {
     pub problems: &'a [Problem],
     pub sources: &'a Sources,
-    /// The way to the inventory from where the report is read, without a slash at its end; empty
-    /// where they are the same. Services look files up from the top of a repository.
-    pub root: &'a str,
+    pub roots: &'a Roots,
+}
+
+/// The ways to the sources of an inventory from where a report is read, without a slash at their ends; an empty
+/// one where they are the same. People and editors open files from there, services look them up from the top of
+/// a repository.
+#[derive(Clone, Debug, Default)]
+pub struct Roots(BTreeMap<Option<Name>, String>);
+
+impl Roots {
+    /// That of an only source.
+    pub fn of(root: impl Into<String>) -> Roots {
+        Roots([(None, root.into())].into())
+    }
+
+    /// With one more of several.
+    pub fn and(mut self, source: Name, root: impl Into<String>) -> Roots {
+        self.0.insert(Some(source), root.into());
+        self
+    }
+
+    /// The path of a file as the reader of the report knows it; a source without a way to it is named.
+    fn path(&self, sources: &Sources, file: u32) -> String {
+        match self.0.get(&sources.source(file).cloned()) {
+            Some(root) if root.is_empty() => sources.inside(file).to_owned(),
+            Some(root) => format!("{}/{}", root.trim_end_matches('/'), sources.inside(file)),
+            None => sources.get(file).path.shown().to_string(),
+        }
+    }
 }
 
 impl Report<'_> {
     /// The path of a file as the reader of the report knows it.
     fn path(&self, file: u32) -> String {
-        let name = self.sources.get(file).path.shown();
-        if self.root.is_empty() { name.to_string() } else { format!("{}/{name}", self.root) }
+        self.roots.path(self.sources, file)
+    }
+
+    /// `file:line:column`
+    fn place(&self, mark: Mark) -> String {
+        let Position { line, column } = self.sources.get(mark.file).position(mark.start as usize);
+        format!("{}:{line}:{column}", self.path(mark.file))
     }
 
     /// First and last position of a problem's first place.

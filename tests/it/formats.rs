@@ -7,6 +7,7 @@ use serde_json::Value;
 use voldemort::cli::check::{Format, render};
 use voldemort::desired::Media;
 use voldemort::manifest::Position;
+use voldemort::manifest::report::Roots;
 
 use crate::check::checked;
 use crate::golden;
@@ -67,8 +68,9 @@ fn no_form_lets_control_characters_through() {
 fn json_places_agree_with_the_files() {
     for case in golden::cases("check") {
         let checked = checked(&case.join("inventory"), Media::IfPresent);
-        let json: Value = serde_json::from_str(&render(Format::Json, &checked, "", false)).unwrap();
-        assert_eq!(json["format_version"], 1);
+        let json: Value =
+            serde_json::from_str(&render(Format::Json, &checked, &Roots::default(), false)).unwrap();
+        assert_eq!(json["format_version"], 2);
         let problems = json["problems"].as_array().unwrap();
         assert_eq!(problems.len(), checked.problems.len());
         assert_eq!(json["summary"]["errors"], checked.errors());
@@ -88,7 +90,7 @@ fn json_places_agree_with_the_files() {
                 );
             }
         }
-        let lines = render(Format::Jsonl, &checked, "", false);
+        let lines = render(Format::Jsonl, &checked, &Roots::default(), false);
         for (line, problem) in lines.lines().zip(problems) {
             let line: Value = serde_json::from_str(line).unwrap();
             assert_eq!((&line["message"], &line["range"]), (&problem["message"], &problem["range"]));
@@ -99,7 +101,8 @@ fn json_places_agree_with_the_files() {
 /// Fingerprints by what they are for.
 fn fingerprints(root: &Path) -> BTreeMap<String, String> {
     let checked = checked(root, Media::IfPresent);
-    let report: Value = serde_json::from_str(&render(Format::Gitlab, &checked, "", false)).unwrap();
+    let report: Value =
+        serde_json::from_str(&render(Format::Gitlab, &checked, &Roots::default(), false)).unwrap();
     let report = report.as_array().unwrap();
     let one = |problem: &Value| {
         let what = problem["description"].as_str().unwrap().lines().next().unwrap();

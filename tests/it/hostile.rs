@@ -22,7 +22,11 @@ fn problems(text: impl Into<Bytes>) -> Vec<Problem> {
         assert!(!full.contains(|c: char| c.is_control() && c != '\n'), "{full:?}");
         assert!(full.len() < 20_000, "{} bytes", full.len());
         let problems = std::slice::from_ref(problem);
-        report::json(&report::Report { problems, sources: &documents.sources, root: "" });
+        report::json(&report::Report {
+            problems,
+            sources: &documents.sources,
+            roots: &report::Roots::default(),
+        });
     }
     problems
 }

@@ -30,12 +30,12 @@ fn problems(format: &str, report: &str) -> usize {
     match format {
         "json" => {
             let json: Value = serde_json::from_str(report).unwrap();
-            assert_eq!(json["format_version"], 1);
+            assert_eq!(json["format_version"], 2);
             json["problems"].as_array().unwrap().len()
         }
         "jsonl" => {
             let lines = report.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            lines.inspect(|line| assert_eq!(line["format_version"], 1)).count()
+            lines.inspect(|line| assert_eq!(line["format_version"], 2)).count()
         }
         "github" => {
             let commands = ["::error title=", "::warning title=", "::notice title="];

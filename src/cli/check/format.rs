@@ -9,7 +9,7 @@ use super::Arguments;
 use crate::cli::color::Color;
 use crate::inventory::Loaded;
 use crate::manifest::Problem;
-use crate::manifest::report::{self, Report};
+use crate::manifest::report::{self, Report, Roots};
 use crate::source::replace::replace;
 
 /// The variable that chooses the form where no flag does.
@@ -42,8 +42,7 @@ pub(super) struct Output {
     colour: bool,
     /// Most problems that are shown in full.
     most: usize,
-    /// See [`Report::root`].
-    root: String,
+    pub(super) roots: Roots,
 }
 
 impl Output {
@@ -58,9 +57,8 @@ impl Output {
             Some(_) => arguments.color == Color::Always,
             None => arguments.color.on(&io::stdout()),
         };
-        let here = std::env::current_dir().unwrap_or_default();
-        let root = relative(&arguments.directory, &here);
-        Ok(Output { format, file: arguments.output_file.clone(), colour, most: arguments.max_problems, root })
+        let (file, most) = (arguments.output_file.clone(), arguments.max_problems);
+        Ok(Output { format, file, colour, most, roots: Roots::of(from_here(&arguments.directory)) })
     }
 
     /// False when the reader has closed the pipe.
@@ -69,8 +67,8 @@ impl Output {
     /// When the report can't be written.
     pub(super) fn write(&self, checked: &Loaded) -> Result<bool, String> {
         let text = match self.format {
-            Format::Full => some_in_full(checked, self.most, self.colour),
-            format => render(format, checked, &self.root, self.colour),
+            Format::Full => some_in_full(checked, self.most, &self.roots, self.colour),
+            format => render(format, checked, &self.roots, self.colour),
         };
         match &self.file {
             Some(path) => replace(path, text.as_bytes())
@@ -108,14 +106,15 @@ pub(super) fn at_most(text: &str) -> Result<usize, String> {
 
 /// The worst problems in full, in their order, and the number of those left out. Nobody reads 25 MB; but
 /// the report has to say that some are left out.
-fn some_in_full(checked: &Loaded, most: usize, colour: bool) -> String {
+fn some_in_full(checked: &Loaded, most: usize, roots: &Roots, colour: bool) -> String {
     let (problems, sources) = (&checked.problems, &checked.documents.sources);
+    let report = Report { problems, sources, roots };
     let mut shown: Vec<&Problem> = problems.iter().collect();
     shown.sort_by_key(|problem| std::cmp::Reverse(problem.level));
     let left = shown.split_off(most.min(shown.len()));
     shown.sort_by_key(|problem| (problem.mark(), problem.code));
     let mut text: String =
-        shown.iter().map(|problem| report::full(problem, sources, colour) + "\n").collect();
+        shown.iter().map(|problem| report::full_from(problem, &report, colour) + "\n").collect();
     if !left.is_empty() {
         let count = left.len();
         let plural = if count == 1 { "" } else { "s" };
@@ -141,15 +140,15 @@ fn all() -> String {
 }
 
 /// Everything a check found, in one of the forms.
-pub fn render(format: Format, checked: &Loaded, root: &str, colour: bool) -> String {
+pub fn render(format: Format, checked: &Loaded, roots: &Roots, colour: bool) -> String {
     let (problems, sources) = (&checked.problems, &checked.documents.sources);
-    let report = Report { problems, sources, root };
+    let report = Report { problems, sources, roots };
     let each = |one: &dyn Fn(&Problem) -> String| {
         problems.iter().map(|problem| one(problem) + "\n").collect::<String>()
     };
     match format {
-        Format::Full => each(&|problem| report::full(problem, sources, colour)),
-        Format::Concise => each(&|problem| report::concise(problem, sources)),
+        Format::Full => each(&|problem| report::full_from(problem, &report, colour)),
+        Format::Concise => each(&|problem| report::concise_from(problem, &report)),
         Format::Json => report::json(&report),
         Format::Jsonl => report::jsonl(&report),
         Format::Github => report::github(&report),
@@ -157,6 +156,11 @@ pub fn render(format: Format, checked: &Loaded, root: &str, colour: bool) -> Str
         Format::Junit => report::junit(&report),
         Format::Gitlab => report::gitlab(&report),
     }
+}
+
+/// The way from the current directory to an inventory.
+pub fn from_here(directory: &Path) -> String {
+    relative(directory, &std::env::current_dir().unwrap_or_default())
 }
 
 /// The inventory's path as seen from `here`, without dots and without a slash at its end; an

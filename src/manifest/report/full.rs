@@ -2,7 +2,7 @@
 
 use annotate_snippets::{Annotation, AnnotationKind, Group, Level as Tone, Origin, Renderer, Snippet};
 
-use super::{escaped, harmful};
+use super::{Report, Roots, escaped, harmful};
 use crate::manifest::{Label, Level, Mark, Problem, Source, Sources};
 
 /// Lines longer than this are shown in part, in bytes.
@@ -10,6 +10,11 @@ const LINE_SHOWN_BYTES: usize = 240;
 
 /// Several lines with a line end.
 pub fn full(problem: &Problem, sources: &Sources, colour: bool) -> String {
+    full_from(problem, &Report { problems: &[], sources, roots: &Roots::default() }, colour)
+}
+
+/// The same, with paths as the report's reader knows them.
+pub fn full_from(problem: &Problem, report: &Report, colour: bool) -> String {
     let Problem { code, level, message, labels, notes, help, fix: _ } = problem;
     let tone = match level {
         Level::Error => Tone::ERROR,
@@ -19,20 +24,21 @@ pub fn full(problem: &Problem, sources: &Sources, colour: bool) -> String {
     let title = tone.primary_title(escaped(message)).id(code.to_string());
     let mut group = Group::with_title(title);
     for windows in by_file(labels) {
-        let source = sources.get(windows[0].0.mark.file);
+        let file = windows[0].0.mark.file;
+        let (source, path) = (report.sources.get(file), escaped(&report.path(file)).into_owned());
         group = match source.text() {
-            Some(text) => group.element(snippet(windows, source, text)),
+            Some(text) => group.element(snippet(windows, source, text).path(path)),
             // A file that is no text has no lines to show.
-            None => group.element(Origin::path(escaped(source.path.shown()))),
+            None => group.element(Origin::path(path)),
         };
     }
     for note in notes {
         group = group.element(Tone::NOTE.message(escaped(note)));
     }
-    let mut report = vec![group];
-    report.extend(help.iter().map(|help| Group::with_title(Tone::HELP.secondary_title(escaped(help)))));
+    let mut groups = vec![group];
+    groups.extend(help.iter().map(|help| Group::with_title(Tone::HELP.secondary_title(escaped(help)))));
     let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
-    let mut text = renderer.term_width(200).render(&report);
+    let mut text = renderer.term_width(200).render(&groups);
     text.push('\n');
     text
 }
@@ -71,7 +77,7 @@ fn snippet<'a>(
         .collect();
     let first = source.position(from).line as usize;
     let shown = std::mem::take(&mut excerpt.shown);
-    Snippet::source(shown).line_start(first).path(escaped(source.path.shown())).annotations(annotations)
+    Snippet::source(shown).line_start(first).annotations(annotations)
 }
 
 /// Part of a file as it is printed: control characters escaped, endless lines shortened.

@@ -7,12 +7,11 @@ use crate::manifest::{Edit, Level, Mark, Position, Problem, Sources};
 
 /// Raised when something that is there now changes its meaning or goes away; new members may come
 /// at any time.
-pub(super) const FORMAT_VERSION: u32 = 1;
+pub(super) const FORMAT_VERSION: u32 = 2;
 
-/// `{ "format_version": 1, "summary": {…}, "problems": […] }`, indented, with a line end. File
-/// names are relative to the inventory.
+/// `{ "format_version": 2, "summary": {…}, "problems": […] }`, indented, with a line end.
 pub fn json(report: &Report) -> String {
-    let Report { problems, sources, root: _ } = report;
+    let Report { problems, .. } = report;
     let count = |level| problems.iter().filter(|problem| problem.level == level).count();
     let whole = json!({
         "format_version": FORMAT_VERSION,
@@ -21,23 +20,24 @@ pub fn json(report: &Report) -> String {
             "warnings": count(Level::Warning),
             "notes": count(Level::Note),
         },
-        "problems": problems.iter().map(|problem| one(problem, sources)).collect::<Vec<_>>(),
+        "problems": problems.iter().map(|problem| one(problem, report)).collect::<Vec<_>>(),
     });
     json_text(&format!("{whole:#}\n"))
 }
 
-pub(super) fn one(problem: &Problem, sources: &Sources) -> Value {
+pub(super) fn one(problem: &Problem, report: &Report) -> Value {
+    let sources = report.sources;
     let Problem { code, level, message, labels, notes, help, fix } = problem;
     let related = labels[1..].iter().map(|label| {
         json!({
             "message": label.text,
-            "file": **sources.get(label.mark.file).path.shown(),
+            "file": report.path(label.mark.file),
             "range": range(label.mark, sources),
         })
     });
     let edit = |Edit { mark, text }: &Edit| {
         json!({
-            "file": **sources.get(mark.file).path.shown(),
+            "file": report.path(mark.file),
             "range": range(*mark, sources),
             "replacement": text,
         })
@@ -50,7 +50,7 @@ pub(super) fn one(problem: &Problem, sources: &Sources) -> Value {
         "code": code.to_string(),
         "level": level.to_string(),
         "message": message,
-        "file": **sources.get(problem.mark().file).path.shown(),
+        "file": report.path(problem.mark().file),
         "range": range(problem.mark(), sources),
         "label": labels[0].text,
         "notes": notes,

@@ -7,7 +7,7 @@ use super::{Report, json_text};
 pub fn jsonl(report: &Report) -> String {
     let mut text = String::new();
     for problem in report.problems {
-        let mut line = one(problem, report.sources);
+        let mut line = one(problem, report);
         line["format_version"] = FORMAT_VERSION.into();
         text += &json_text(&line.to_string());
         text.push('\n');

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::{Report, concise, details, escaped};
+use super::{Report, concise_from, details, escaped};
 use crate::manifest::{Level, Problem, is_manifest};
 
 /// One `testcase` for each manifest and for every other file with a problem. Warnings and notes
@@ -58,7 +58,7 @@ fn text_of(report: &Report, problems: &[&Problem]) -> String {
     let mut text = String::new();
     for problem in problems {
         text.push('\n');
-        text += &xml(&concise(problem, report.sources));
+        text += &xml(&concise_from(problem, report));
         details(problem).iter().for_each(|line| text += &format!("\n  {}", xml(line)));
     }
     text + "\n"

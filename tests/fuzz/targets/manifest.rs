@@ -122,7 +122,7 @@ fn reported((documents, problems): &Verdict) {
         assert!(!concise.contains(char::is_control), "{concise:?}");
     }
     let problems = &problems[..problems.len().min(REPORTED)];
-    let whole = report::Report { problems, sources, root: "" };
+    let whole = report::Report { problems, sources, roots: &report::Roots::default() };
     let json = report::json(&whole);
     serde_json::from_str::<serde_json::Value>(&json).expect("JSON");
 }
