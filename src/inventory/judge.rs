@@ -46,7 +46,14 @@ impl Judge<'_> {
     fn stopped(&self, boot: &SimulatedBoot, stop: &Stop) -> Problem {
         let name = &self.deployment.name;
         let code = if boot.route.is_signed() { Code::SignedWalk } else { Code::Walk };
-        let message = format!("{name} does not boot by {}: {}", boot.route, stop.why);
+        let (at, cause) = cause(&stop.why);
+        let message = match stop.fault {
+            Fault::NoCompletion => {
+                format!("the installation of {name} would never count as done: nothing calls `completed_url`")
+            }
+            _ if boot.route.is_signed() => format!("{name} does not boot by {}: {cause}", boot.route),
+            _ => format!("{name} does not boot: {cause}"),
+        };
         let header = self.header();
         let mut problem = match self.place(stop) {
             Some((mark, label)) => {
@@ -54,6 +61,10 @@ impl Judge<'_> {
             }
             None => Problem::new(code, header, message, "this boot was simulated"),
         };
+        problem = problem.note(match at {
+            Some(at) => format!("simulated by {}, which stops at {at}", boot.route),
+            None => format!("simulated by {}", boot.route),
+        });
         // Optional files that a program did not find are left out.
         let is_shown = |step: &&Arc<Step>| step.stage != Stage::Offer && step.detail != Detail::Nothing;
         for step in boot.steps.iter().filter(is_shown) {
@@ -224,6 +235,16 @@ impl Judge<'_> {
             }
         };
         problem.also(header, "for this deployment").note(rendered(number, line))
+    }
+}
+
+/// The address or the path at which a boot stopped, and why: the headline is for the reason.
+fn cause(why: &str) -> (Option<&str>, &str) {
+    match why.split_once(": ") {
+        Some((at, cause)) if !at.contains(' ') && (at.starts_with('/') || at.contains("://")) => {
+            (Some(at), cause)
+        }
+        _ => (None, why),
     }
 }
 
