@@ -3,6 +3,7 @@
 mod format;
 mod host;
 mod repair;
+mod several;
 mod simulated_boots;
 mod summary;
 mod watch;
@@ -24,13 +25,13 @@ use crate::inventory::{Depth, Loaded, Memory, load, survey, survey_again};
 use crate::manifest::fix::Files;
 use crate::manifest::host::clashes;
 use crate::manifest::{Environment, schema};
-use crate::media::Library;
+use crate::media::{Library, Locked, lock};
 use crate::model::{Name, printable};
 use crate::source::replace::is_own;
-use crate::source::{self, Snapshot};
+use crate::source::{self, Body, Snapshot};
 
 use format::Output;
-pub use format::{Format, render};
+pub use format::{Format, from_here, render};
 use host::Host;
 pub use repair::{Repair, repair};
 
@@ -71,6 +72,13 @@ pub struct Arguments {
     /// to open the secrets. Missing images are errors
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Which source the inventory is, for a daemon that follows several: all of them are checked together
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["watch", "fix"])]
+    source: Option<Name>,
+    /// Another source and the directory that it is in (repeatable); those that --config has as directories need not
+    /// be named
+    #[arg(long, value_name = "NAME=DIR", requires = "source", value_parser = several::named)]
+    beside: Vec<(Name, PathBuf)>,
     /// Show every stage of the simulated boots: what DHCP answers, scripts, answer files
     #[arg(short, long, conflicts_with = "watch")]
     verbose: bool,
@@ -98,7 +106,7 @@ impl Arguments {
 
 pub fn run(arguments: Arguments) -> Exit {
     let arguments = arguments.settled();
-    let output = match Output::of(&arguments) {
+    let mut output = match Output::of(&arguments) {
         Ok(output) => output,
         Err(why) => {
             talk(&why);
@@ -109,6 +117,9 @@ pub fn run(arguments: Arguments) -> Exit {
         Ok(host) => host,
         Err(why) => return exit::failed(&why, output.is_json()),
     };
+    if let Some(several) = &host.several {
+        output.roots = several.roots();
+    }
     let shelf = host.shelf(&arguments.directory);
     let required = arguments.with_media || arguments.config.is_some();
     let media = if required { Media::Required } else { Media::IfPresent };
@@ -118,7 +129,11 @@ pub fn run(arguments: Arguments) -> Exit {
         return watch::run(&job, &output);
     }
     let started = Instant::now();
-    let checked = if arguments.fix { repair::run(&job) } else { job.check() };
+    let checked = match &host.several {
+        Some(several) => several.check(&shelf, host.environment(&arguments).as_deref(), &job.options),
+        None if arguments.fix => repair::run(&job),
+        None => job.check(),
+    };
     let checked = checked.map(beside_this_host);
     if let Ok(checked) = &checked {
         host.note(&checked.desired);
@@ -189,9 +204,7 @@ impl Job<'_> {
     /// When the inventory can't be read, or does not have the environment.
     pub fn check(&self) -> Result<Loaded, String> {
         let snapshot = source::directory::read(self.root).map_err(|error| error.to_string())?;
-        let differences = source::git::differences(self.root).map_err(|error| error.to_string())?;
-        let warnings = snapshot.warnings().chain(differences);
-        warnings.for_each(|warning| talk(&format!("warning: {}", printable::line(&warning))));
+        warn_of(self.root, &snapshot)?;
         self.judge(&mut Memory::default(), &snapshot)
     }
 
@@ -201,11 +214,10 @@ impl Job<'_> {
         files.extend(installed_schemas(self.root));
         let environment = self.environment(&files)?;
         let (revision, depth) = (snapshot.revision.clone(), Depth::EveryFirmware);
+        let library = Locked::new(self.library, lists(snapshot), self.options.media == Media::IfPresent);
         Ok(match &environment {
-            None => survey_again(memory, revision, &files, self.library, &self.options, depth),
-            Some(environment) => {
-                memory.load(revision, &files, environment, self.library, &self.options, depth)
-            }
+            None => survey_again(memory, revision, &files, &library, &self.options, depth),
+            Some(environment) => memory.load(revision, &files, environment, &library, &self.options, depth),
         })
     }
 
@@ -232,6 +244,31 @@ impl Job<'_> {
             Some(environment) => load(revision, files, environment, self.library, &self.options, depth),
         }
     }
+}
+
+/// Says what of a directory is not checked, and how it differs from its repository.
+fn warn_of(root: &Path, snapshot: &Snapshot) -> Result<(), String> {
+    let differences = source::git::differences(root).map_err(|error| error.to_string())?;
+    let warnings = snapshot.warnings().chain(differences);
+    warnings.for_each(|warning| talk(&format!("warning: {}", printable::line(&warning))));
+    Ok(())
+}
+
+/// The lists that may stand for images; they may be longer than what a revision holds in memory.
+pub(super) fn lists(snapshot: &Snapshot) -> Vec<(Arc<str>, Bytes)> {
+    const LARGEST_BYTES: u64 = 64 << 20;
+    let in_folder = |path: &str| Path::new(path).parent() == Some(Path::new(lock::FOLDER));
+    let read = |path: &Path| -> Option<Bytes> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path).ok()?.take(LARGEST_BYTES).read_to_end(&mut bytes).ok()?;
+        Some(bytes.into())
+    };
+    let bytes = |body: &Body| match body {
+        Body::Inline { bytes, .. } => Some(bytes.clone()),
+        Body::OnDisk { path, .. } => read(path),
+    };
+    let files = snapshot.files.iter().filter(|(path, _)| in_folder(path));
+    files.filter_map(|(path, body)| Some((path.clone(), bytes(body)?))).collect()
 }
 
 /// The schemas in a hidden folder of the inventory, which is no part of a snapshot. Links are not followed:

@@ -13,8 +13,10 @@ use crate::media::distribution::{self, Source, System};
 use crate::media::guess::Kernel;
 use crate::media::image::{self, BootImage, Platform};
 use crate::media::index::Listed;
+use crate::media::lock::{self, Lock};
 use crate::media::verify::Verifier;
 use crate::media::{Index, MediaError, directory};
+use crate::source::replace::replace;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -37,8 +39,12 @@ enum Command {
     },
     /// Print a [boot.NAME] table for an image, to be corrected and committed
     Inspect {
-        /// The image
+        /// The image, or a directory with an unpacked one
         file: PathBuf,
+        /// Write a list of the image's names, with its digest, into this inventory instead: `locks/IMAGE.json`.
+        /// Commit it, and `voldemort check` holds the paths of manifests to it where the image is missing
+        #[arg(long, value_name = "INVENTORY")]
+        lock: Option<PathBuf>,
     },
 }
 
@@ -48,7 +54,8 @@ pub fn run(args: &Args) -> Exit {
             true => Ok(list_kernels(&index)),
             false => list(&index, dir),
         }),
-        Command::Inspect { file } => inspect(file).map_err(words),
+        Command::Inspect { file, lock: None } => inspect(file).map_err(words),
+        Command::Inspect { file, lock: Some(inventory) } => write_lock(file, inventory),
     };
     match result {
         Ok(text) => exit::print(&text),
@@ -120,6 +127,28 @@ fn inspect(file: &Path) -> Result<String, MediaError> {
     let file_name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     text += &table(&index, &resource_name(&stem), &file_name, sha256.as_deref(), system.as_ref());
     Ok(text)
+}
+
+/// Writes the list of an image into an inventory; returns what there is to say about it.
+fn write_lock(file: &Path, inventory: &Path) -> Result<String, String> {
+    let absolute = std::fs::canonicalize(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let image = absolute.file_name().and_then(|name| name.to_str());
+    let image = image.ok_or_else(|| format!("{}: no manifest can hold this name", file.display()))?;
+    if !inventory.is_dir() {
+        return Err(format!("--lock {}: there is no such inventory", inventory.display()));
+    }
+    let index = open(file).map_err(words)?;
+    let sha256 = match file.is_dir() {
+        true => None,
+        false => Some(Verifier::default().digest(file).map_err(words)?),
+    };
+    let list = Lock::of(image, &index, sha256);
+    let place = inventory.join(lock::place(image));
+    let failed = |error: std::io::Error| format!("{}: {error}", place.display());
+    std::fs::create_dir_all(inventory.join(lock::FOLDER)).map_err(failed)?;
+    replace(&place, list.text().as_bytes()).map_err(failed)?;
+    let digest = list.sha256.as_ref().map(|sha256| format!(", sha256 {sha256}")).unwrap_or_default();
+    Ok(format!("{}: {} files{digest}\n", place.display(), list.len()))
 }
 
 /// The system on the image and the loaders for removable media.

@@ -56,6 +56,9 @@ pub enum MediaError {
     /// The program at `path` can't run as the agent of a machine.
     #[error("{}: {why}", path.display())]
     NoAgent { path: PathBuf, why: String },
+    /// The list that stands for an image, at this path in the inventory, can't be used.
+    #[error("{}: {why}", path.display())]
+    BadList { path: PathBuf, why: String },
     /// It is still being read.
     #[error("{}: {why}", path.display())]
     Busy { path: PathBuf, why: String },
@@ -76,6 +79,7 @@ impl MediaError {
             | MediaError::OtherKernel { path, .. }
             | MediaError::NoAgent { path, .. }
             | MediaError::BadPackage { path, .. }
+            | MediaError::BadList { path, .. }
             | MediaError::Busy { path, .. }
             | MediaError::Io { path, .. } => path,
         }
@@ -89,6 +93,7 @@ impl MediaError {
             | MediaError::Truncated { why, .. }
             | MediaError::NoAgent { why, .. }
             | MediaError::BadPackage { why, .. }
+            | MediaError::BadList { why, .. }
             | MediaError::Busy { why, .. }
             | MediaError::Io { why, .. } => why.clone(),
             MediaError::Outside { target, .. } => {

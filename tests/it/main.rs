@@ -34,6 +34,7 @@ mod ipv6_only;
 mod json;
 mod kit;
 mod layers;
+mod lists;
 mod lossy;
 mod man;
 mod media_add;

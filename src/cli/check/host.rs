@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::several::Several;
 use super::{Arguments, Scope};
 use crate::cli::Exit;
 use crate::cli::exit::talk;
@@ -11,7 +12,7 @@ use crate::config::Config;
 use crate::daemon::{fallback_networks, secrets};
 use crate::desired::{Desired, Subnet};
 use crate::media::{Programs, Shelf};
-use crate::source;
+use crate::source::{self, Snapshot};
 
 /// The host that an inventory is checked for; nothing is known of it without `--media` and `--config`.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub(super) struct Host {
     /// The networks of the settings, for inventories that declare none.
     pub networks: Vec<Arc<Subnet>>,
     config: Option<Config>,
+    /// Where there are several sources, all of them.
+    pub several: Option<Several>,
     /// What was checked, for its secrets.
     desired: RefCell<Option<Arc<Desired>>>,
 }
@@ -39,6 +42,7 @@ impl Host {
             }
             host.config = Some(config);
         }
+        host.several = Several::of(arguments, host.config.as_ref())?;
         match arguments.media.iter().find(|folder| !folder.is_dir()) {
             Some(folder) => Err(format!("--media {}: there is no such folder", folder.display())),
             None => Ok(host),
@@ -56,11 +60,16 @@ impl Host {
 
     /// The environments that are checked: the one that is named, else that of the daemon, else all.
     pub(super) fn scope(&self, arguments: &Arguments) -> Scope {
-        match (&arguments.env, &self.config) {
-            (Some(name), _) => Scope::Only(Some(name.clone())),
-            (None, Some(config)) => Scope::Only(config.environment.as_ref().map(ToString::to_string)),
+        match (self.environment(arguments), &self.config) {
             (None, None) => Scope::All,
+            (environment, _) => Scope::Only(environment),
         }
+    }
+
+    /// The one that is named, else that of the daemon.
+    pub(super) fn environment(&self, arguments: &Arguments) -> Option<String> {
+        let own = || self.config.as_ref()?.environment.as_ref().map(ToString::to_string);
+        arguments.env.clone().or_else(own)
     }
 
     pub(super) fn note(&self, desired: &Arc<Desired>) {
@@ -70,14 +79,20 @@ impl Host {
     /// Whether the daemon's key opens every secret that the inventory names.
     pub(super) fn opens_secrets(&self, root: &Path) -> Exit {
         let (Some(config), Some(desired)) = (&self.config, self.desired.take()) else { return Exit::Done };
-        let snapshot = match source::directory::read(root) {
-            Ok(snapshot) => snapshot,
+        let read = |snapshot: Snapshot| {
+            snapshot.inline().into_iter().map(|(path, bytes)| (path.to_string(), bytes)).collect()
+        };
+        let files = match &self.several {
+            Some(several) => several.files(),
+            None => source::directory::read(root).map(read).map_err(|error| error.to_string()),
+        };
+        let files = match files {
+            Ok(files) => files,
             Err(error) => {
-                talk(&error.to_string());
+                talk(&error);
                 return Exit::Failed;
             }
         };
-        let files = snapshot.inline().into_iter().map(|(path, bytes)| (path.to_string(), bytes)).collect();
         let key = config.secrets.identity.as_deref();
         let (_, failures) = secrets::decrypt(&desired, &files, key, secrets::read);
         failures.iter().for_each(|failure| talk(&format!("error: {failure}")));

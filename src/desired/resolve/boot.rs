@@ -121,6 +121,14 @@ impl Resolver<'_> {
                     _ => file.mark,
                 };
                 self.unusable(&file.value, mark, &error);
+                let is_note = self.options.media == Media::IfPresent;
+                if let Some(note) = self.problems.last_mut().filter(|_| is_note && is_missing(&error)) {
+                    note.help.push(
+                        "`voldemort iso inspect IMAGE --lock INVENTORY` writes a list of the image's names to commit: \
+                         `check` reads it where the image is missing"
+                            .to_owned(),
+                    );
+                }
                 None
             }
         }
@@ -238,6 +246,12 @@ impl Resolver<'_> {
             MediaError::BadPackage { why, .. } => {
                 Problem::new(Code::BadMedia, mark, format!("`{name}` can't be used"), why.clone())
             }
+            MediaError::BadList { path, why } => {
+                let path = path.display();
+                let message = format!("`{path}` can't stand for the image `{name}`");
+                Problem::new(Code::BadMedia, mark, message, why.clone())
+                    .help("make the list anew: `voldemort iso inspect IMAGE --lock INVENTORY` writes it")
+            }
             MediaError::NoAgent { path, why } => {
                 let message = "the agent of this boot can't be made".to_owned();
                 Problem::new(Code::BadMedia, mark, message, "for these modules")
@@ -307,6 +321,10 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+fn is_missing(error: &MediaError) -> bool {
+    matches!(error, MediaError::Missing { .. })
 }
 
 /// What lies beside a missing file and is called almost like it.
