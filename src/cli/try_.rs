@@ -18,11 +18,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::check::{Job, Scope};
+use super::check::{Job, Scope, from_here};
 use super::exit::{print, say};
 use super::{Exit, exit};
 use crate::desired::{Media, Options};
 use crate::inventory::Loaded;
+use crate::manifest::report::Roots;
 use crate::media::Shelf;
 use crate::model::Name;
 use machine::Firmware;
@@ -32,6 +33,7 @@ use timeline::Report;
 use trial::{Ending, Trial};
 
 #[derive(Args, Clone, Debug)]
+#[command(override_usage = "voldemort try [OPTIONS] [DIR] <DEPLOYMENT>")]
 pub struct Arguments {
     /// The inventory's directory (`.` if left out), and the deployment
     #[arg(required = true, num_args = 1..=2, value_names = ["DIR", "DEPLOYMENT"])]
@@ -45,6 +47,9 @@ pub struct Arguments {
     /// Look for images in this directory too (repeatable)
     #[arg(long, value_name = "DIR")]
     media: Vec<PathBuf>,
+    /// The key that opens the inventory's secrets, as [secrets] identity of the daemon's file
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// Stop successfully when this step is reached
     #[arg(long, value_enum, value_name = "STEP")]
     until: Option<Step>,
@@ -117,7 +122,7 @@ fn load(directory: &Path, arguments: &Arguments, name: &str) -> Result<Subject, 
             let subject = Subject::find(&loaded.desired, name).map_err(|error| error.to_string())?;
             Ok(Subject { memory: asked(&loaded, &subject.deployment), ..subject })
         }
-        _ => Err(loaded.report()),
+        _ => Err(loaded.report_from(&Roots::of(from_here(directory)))),
     }
 }
 

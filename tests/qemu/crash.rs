@@ -32,6 +32,7 @@ impl Lab {
         let address = "10.0.10.1".parse().unwrap();
         let tap = Tap::new(address, "10.0.10.0/24".parse().unwrap()).unwrap();
         let service = Service {
+            identity: None,
             program: PathBuf::from(env!("CARGO_BIN_EXE_voldemort")),
             inventory: kit.inventory.clone(),
             environment: None,

@@ -17,7 +17,8 @@ use super::network::INTERFACE;
 use super::scratch::{Scratch, interrupted, named};
 use crate::api::Client;
 use crate::api::client::{Address, ClientError};
-use crate::api::resource::{Event, Events};
+use crate::api::resource::{Event, Events, SourceStatus, Status};
+use crate::model::SourceCondition;
 
 /// The daemon's API, a socket in the scratch directory.
 pub fn client(scratch: &Path) -> Client {
@@ -38,6 +39,8 @@ pub struct Service {
     pub environment: Option<String>,
     /// Further directories with images.
     pub media: Vec<PathBuf>,
+    /// The key that opens the inventory's secrets.
+    pub identity: Option<PathBuf>,
     pub address: Ipv4Addr,
     /// Where boot programs are looked for; the usual folders if there are none.
     pub firmware: Vec<PathBuf>,
@@ -77,6 +80,30 @@ impl Daemon {
         let mut daemon = Daemon { child: command.spawn().map_err(|error| named(&service.program, error))? };
         daemon.wait_until_ready(&path, said)?;
         Ok(daemon)
+    }
+
+    /// Waits until the inventory is served.
+    ///
+    /// # Errors
+    /// The daemon refuses it, for the reasons that it gives; or it ends, or takes too long.
+    pub fn wait_until_adopted(&mut self, scratch: &Path) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let client = client(scratch);
+        let started = Instant::now();
+        while started.elapsed() < READY && !interrupted() {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(io::Error::other(format!("the daemon ended ({status})")));
+            }
+            match runtime
+                .block_on(client.get::<Status>("/v1/status"))
+                .ok()
+                .map(|status| judged(&status.source))
+            {
+                Some(Some(result)) => return result.map_err(io::Error::other),
+                Some(None) | None => std::thread::sleep(Duration::from_millis(30)),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the daemon did not serve the inventory in time"))
     }
 
     /// Whether it still runs.
@@ -120,6 +147,19 @@ impl Drop for Daemon {
     }
 }
 
+/// Whether the daemon serves its inventory, or why it never will; `None` while it is not decided.
+fn judged(source: &SourceStatus) -> Option<Result<(), String>> {
+    use SourceCondition::{Cached, Held, Invalid, Loading, NotStored, Pinned, Ready};
+    use SourceCondition::{Rejected, Suspended, Unreachable, Untrusted, Waiting};
+    match source.condition.known()? {
+        Ready => Some(Ok(())),
+        Loading | Cached | Waiting => None,
+        Held | Rejected | Suspended | Pinned | Invalid | Untrusted | Unreachable | NotStored => {
+            Some(Err(format!("the daemon does not serve the inventory: {}", source.reason)))
+        }
+    }
+}
+
 /// Whether the log has the line `ready` after its first `from` bytes.
 fn says_ready(log: &Path, from: u64) -> bool {
     let text = std::fs::read(log).unwrap_or_default();
@@ -142,6 +182,9 @@ fn settings_of(service: &Service, scratch: &Path) -> serde_json::Value {
         "media": { "paths": service.media },
         "state": { "directory": scratch.join("state") },
     });
+    if let Some(identity) = &service.identity {
+        settings["secrets"] = json!({ "identity": identity });
+    }
     if !service.firmware.is_empty() {
         settings["firmware"] = json!({ "paths": service.firmware });
     }
@@ -190,6 +233,7 @@ mod tests {
             inventory: "/srv/in \"ventory\"".into(),
             environment: Some("prod".into()),
             media: vec!["/srv/media".into()],
+            identity: Some("/etc/voldemort/age.key".into()),
             address: Ipv4Addr::new(10, 0, 10, 1),
             firmware: vec!["/usr/lib/shim".into()],
         };
@@ -200,6 +244,7 @@ mod tests {
         assert_eq!(config.state.directory, Path::new("/tmp/x/state"));
         assert_eq!(config.media.paths, service.media);
         assert_eq!(config.firmware.paths, service.firmware);
+        assert_eq!(config.secrets.identity, service.identity);
         assert_eq!(config.environment.unwrap().as_str(), "prod");
     }
 

@@ -72,6 +72,7 @@ impl Trial {
             inventory: absolute(directory)?,
             environment: arguments.env.clone(),
             media: arguments.media.iter().map(|path| absolute(path)).collect::<io::Result<_>>()?,
+            identity: arguments.identity.as_deref().map(absolute).transpose()?,
             address: subject.server,
             firmware: match arguments.firmware {
                 // Secure Boot refuses unsigned programs: only shim and GRUB are offered.
@@ -79,10 +80,11 @@ impl Trial {
                 _ => Vec::new(),
             },
         };
-        let daemon = Daemon::start(&service, &scratch).map_err(|error| {
+        let mut daemon = Daemon::start(&service, &scratch).map_err(|error| {
             let said = serial::tail(&daemon::log(&scratch), 20).join("\n  ");
             io::Error::new(error.kind(), format!("{error}\n  {said}"))
         })?;
+        daemon.wait_until_adopted(scratch.path())?;
         let plan = Plan {
             firmware: arguments.firmware,
             accelerator: Accelerator::probe(),
