@@ -1,6 +1,6 @@
 //! Which deployment a fixed address is promised to, and which machine an identity names.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
 use imbl::HashMap;
@@ -15,12 +15,13 @@ pub struct Fixed {
     by_address: OnceLock<HashMap<Ipv4Addr, Name>>,
     by_address6: OnceLock<HashMap<Ipv6Addr, Name>>,
     by_identity: OnceLock<HashMap<Identity, Name>>,
+    in_order: OnceLock<Vec<(IpAddr, Name)>>,
 }
 
 impl Fixed {
     /// The index of a revision whose deployments have exactly these.
     pub(super) fn known(by_address: HashMap<Ipv4Addr, Name>, by_address6: HashMap<Ipv6Addr, Name>) -> Fixed {
-        Fixed { by_address: by_address.into(), by_address6: by_address6.into(), by_identity: OnceLock::new() }
+        Fixed { by_address: by_address.into(), by_address6: by_address6.into(), ..Fixed::default() }
     }
 }
 
@@ -47,6 +48,21 @@ impl Desired {
             fixed.collect()
         };
         self.fixed.by_address6.get_or_init(gather).get(&address)
+    }
+
+    /// Every address that a deployment has by its manifest, IPv4 first, in order.
+    pub fn fixed_in_order(&self) -> &[(IpAddr, Name)] {
+        let gather = || {
+            let both = |one: &std::sync::Arc<super::Deployment>| {
+                let name = one.name.clone();
+                let four = one.address.map(|address| (IpAddr::V4(address), name.clone()));
+                four.into_iter().chain(one.address6.map(|address| (IpAddr::V6(address), name)))
+            };
+            let mut all: Vec<(IpAddr, Name)> = self.deployments.values().flat_map(both).collect();
+            all.sort_unstable();
+            all
+        };
+        self.fixed.in_order.get_or_init(gather)
     }
 
     /// The machine that its manifest says shows this beside its hardware addresses.

@@ -112,7 +112,8 @@ fn leases(net: &Net) -> BTreeMap<Ipv4Addr, (String, String)> {
     let row = |lease: &Value| {
         (field(lease, "address").parse().unwrap(), (field(lease, "mac"), field(lease, "state")))
     };
-    leases.as_array().unwrap().iter().map(row).collect()
+    let leased = leases.as_array().unwrap().iter().filter(|lease| lease["state"] != "fixed");
+    leased.map(row).collect()
 }
 
 fn storm(seconds: &str) -> [&str; 13] {

@@ -15,8 +15,8 @@ use crate::api::Word;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
-use crate::model::Time;
 use crate::model::words::words;
+use crate::model::{Name, Time};
 use crate::state::{self, LeaseState};
 
 /// A row of `GET /v1/leases`.
@@ -27,7 +27,7 @@ pub struct Lease {
     pub machine: Option<String>,
     pub hostname: Option<String>,
     pub state: Word<LeaseShown>,
-    /// RFC 3339.
+    /// RFC 3339; empty for a fixed address.
     pub expires: String,
 }
 
@@ -40,6 +40,8 @@ words! {
         Declined = "declined",
         /// Its time is over, whatever it was.
         Expired = "expired",
+        /// It belongs to a deployment by its manifest, whether its machine uses it or not.
+        Fixed = "fixed",
     }
 }
 
@@ -66,8 +68,45 @@ pub struct Freed {
     pub until: String,
 }
 
-/// All leases by address, IPv4 first; those after the one of the key `after`.
+/// All leases and fixed addresses by address, IPv4 first; those after the one of the key `after`.
 pub fn all<'a>(
+    state: &'a state::State,
+    now: Time,
+    after: Option<&str>,
+) -> impl Iterator<Item = Lease> + use<'a> {
+    let mut fixed = fixed(state, after).peekable();
+    let mut leases = leases(state, now, after).peekable();
+    std::iter::from_fn(move || {
+        let is_fixed = match (fixed.peek(), leases.peek()) {
+            (Some(fixed), Some(lease)) => fixed.address <= lease.address,
+            (fixed, _) => fixed.is_some(),
+        };
+        if is_fixed { fixed.next() } else { leases.next() }
+    })
+}
+
+/// The addresses that deployments have by their manifests; of an address that is leased as well, before the lease.
+fn fixed<'a>(state: &'a state::State, after: Option<&str>) -> impl Iterator<Item = Lease> + use<'a> {
+    let after = after.and_then(|after| address_of(after).0);
+    let all = state.desired().fixed_in_order();
+    let first = after.map_or(0, |after| all.partition_point(|(address, _)| *address <= after));
+    let row = move |(address, deployment): &(IpAddr, Name)| {
+        let machine = state.assignments().get(deployment);
+        let known = machine.and_then(|name| state.desired().machines.get(name));
+        let mac = known.and_then(|machine| state.active_mac(machine));
+        Lease {
+            address: *address,
+            mac: mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string()),
+            machine: machine.map(Name::to_string),
+            hostname: None,
+            state: LeaseShown::Fixed.into(),
+            expires: String::new(),
+        }
+    };
+    all[first..].iter().map(row)
+}
+
+fn leases<'a>(
     state: &'a state::State,
     now: Time,
     after: Option<&str>,
@@ -103,18 +142,25 @@ pub fn all<'a>(
     leases.map(row).chain(leases6.map(row6)).filter(is_later)
 }
 
-/// What the key of an offer has behind its address.
+/// What the keys of an offer and of a fixed address have behind the address.
 const OFFERED: &str = " offered";
+const FIXED: &str = " fixed";
+
+/// The address of a key, and whether the leases of that address come after it.
+fn address_of(after: &str) -> (Option<IpAddr>, bool) {
+    let before_leases = after.strip_suffix(OFFERED).or_else(|| after.strip_suffix(FIXED));
+    (before_leases.unwrap_or(after).parse().ok(), before_leases.is_some())
+}
 
 /// Where the leases behind a key begin; of IPv4 `None` where there are none.
 fn bounds(after: Option<&str>) -> (Option<Bound<Ipv4Addr>>, Bound<Ipv6Addr>) {
     let Some(after) = after else { return (Some(Bound::Unbounded), Bound::Unbounded) };
-    let (address, is_offer) = after.strip_suffix(OFFERED).map_or((after, false), |address| (address, true));
-    match address.parse() {
-        Ok(IpAddr::V4(address)) if is_offer => (Some(Bound::Included(address)), Bound::Unbounded),
-        Ok(IpAddr::V4(address)) => (Some(Bound::Excluded(address)), Bound::Unbounded),
-        Ok(IpAddr::V6(address)) => (None, Bound::Excluded(address)),
-        Err(_) => (Some(Bound::Unbounded), Bound::Unbounded),
+    match address_of(after) {
+        (Some(IpAddr::V4(address)), true) => (Some(Bound::Included(address)), Bound::Unbounded),
+        (Some(IpAddr::V4(address)), false) => (Some(Bound::Excluded(address)), Bound::Unbounded),
+        (Some(IpAddr::V6(address)), true) => (None, Bound::Included(address)),
+        (Some(IpAddr::V6(address)), false) => (None, Bound::Excluded(address)),
+        (None, _) => (Some(Bound::Unbounded), Bound::Unbounded),
     }
 }
 
@@ -143,6 +189,7 @@ impl Row for Lease {
     fn key(&self) -> String {
         match self.state == LeaseShown::Offered {
             true => format!("{}{OFFERED}", self.address),
+            false if self.state == LeaseShown::Fixed => format!("{}{FIXED}", self.address),
             false => self.address.to_string(),
         }
     }
@@ -154,7 +201,7 @@ impl Row for Lease {
             or_dash(self.machine.as_ref()),
             or_dash(self.hostname.as_ref()),
             self.state.to_string(),
-            self.expires.clone(),
+            or_dash(Some(&self.expires).filter(|expires| !expires.is_empty())),
         ]
     }
 }

@@ -1,6 +1,7 @@
 //! `voldemortctl release CLAIM…` and `release lease ADDRESS…`: gives back machines that were claimed, and addresses that
 //! something keeps from others.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
@@ -8,7 +9,7 @@ use clap::{Args, Subcommand};
 use super::claim;
 use super::several::{Asking, Fitting, counted, find, is_pattern};
 use crate::api::client::escaped;
-use crate::api::resource::{Claim, Freed, Lease, Listed, Row};
+use crate::api::resource::{Claim, Freed, Lease, LeaseShown, Listed};
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
@@ -68,7 +69,12 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         let found =
             remote.block_on(async |client| find::<Lease>(Listed::Leases, addresses, &fitting, &client).await);
         wanted = match found {
-            Ok(found) => found.iter().map(Row::key).collect(),
+            // Fixed addresses are their deployments', and an address on offer may be in a second row.
+            Ok(found) => {
+                let leased = found.iter().filter(|lease| lease.state != LeaseShown::Fixed);
+                let addresses: BTreeSet<IpAddr> = leased.map(|lease| lease.address).collect();
+                addresses.iter().map(IpAddr::to_string).collect()
+            }
             Err(error) => return remote::failed(&error, json),
         };
         let what = format!("freed: {}", counted(wanted.iter().map(String::as_str), "lease"));
