@@ -76,7 +76,8 @@ impl Keeper {
     pub fn spawn(store: Store, mut saved: Saved, server: Server) -> (Keeper, std::thread::JoinHandle<()>) {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let first = first_commands(&saved);
-        let state = saved.state(server);
+        let mut state = saved.state(server);
+        saved.events.iter().for_each(|(_, event)| state.recall(event));
         let counters = Arc::new(Counters::new(store.lost_events()));
         let events = std::mem::take(&mut saved.events);
         let (timeline, reader) = Timeline::new(events, saved.next_event.max(1), counters.clone());

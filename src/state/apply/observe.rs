@@ -57,19 +57,29 @@ fn take(state: &mut State, event: Event, out: &mut Applied) {
 }
 
 impl State {
-    /// Applies what a machine did. Returns an event for people if there is something they should know.
-    pub fn fold(&mut self, event: &Event) -> Option<Event> {
-        let mac = event.mac?;
+    /// Takes in what a machine did before the daemon started: when and how it was seen last, and nothing else.
+    pub fn recall(&mut self, event: &Event) {
+        let Some(mac) = event.mac else { return };
+        self.see(mac, event);
+    }
+
+    fn see(&mut self, mac: Mac, event: &Event) {
         let first = Seen { first: event.at, last: event.at, arch: None, ipxe: false, address: None };
         let mut seen = self.observed.seen.get(&mac).cloned().unwrap_or(first);
         seen.last = event.at;
         seen.arch = event.arch.or(seen.arch);
         seen.ipxe = event.ipxe.unwrap_or(seen.ipxe);
         seen.address = event.address.or(seen.address);
+        self.observed.seen.insert(mac, seen);
+    }
+
+    /// Applies what a machine did. Returns an event for people if there is something they should know.
+    pub fn fold(&mut self, event: &Event) -> Option<Event> {
+        let mac = event.mac?;
         if self.observed.seen.len() >= self.desired.macs.len() + LEARNED_MAX + STRANGERS_MAX {
             self.forget_strangers();
         }
-        self.observed.seen.insert(mac, seen);
+        self.see(mac, event);
         self.learn(mac, event)
     }
 
