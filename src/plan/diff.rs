@@ -5,6 +5,7 @@ mod deployment;
 mod lost;
 mod machine;
 mod pool;
+mod renewal;
 mod subnet;
 
 use std::cmp::Ordering;

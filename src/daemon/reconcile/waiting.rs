@@ -6,6 +6,7 @@ use super::{Ready, Reconciler, lock};
 use crate::api::resource::WaitingPlan;
 use crate::daemon::now;
 use crate::inventory::preview;
+use crate::model::folded::folded;
 use crate::model::{Name, SourceCondition, Time};
 use crate::plan::{self, Consent, Hold};
 use crate::state::{Revision, SourceRevision};
@@ -53,13 +54,24 @@ impl Reconciler {
         if reason.is_empty() {
             reason = plan::report::summary(&plan);
         }
-        reason += &format!("\nplan {id} waits: voldemortctl get plans, approve {id}, reject {id}");
+        reason += &way(id, &holds);
         self.set_condition(&waiting.name, waiting.condition, Some(&waiting.source.name()), reason);
         lock(&self.waiting).insert(waiting.name.clone(), Arc::new(waiting));
     }
 }
 
+/// The whole commands that settle a plan.
+fn way(id: &str, holds: &[Hold]) -> String {
+    let flags: String = holds.iter().filter_map(|hold| Some(format!(" {}", hold.flag()?))).collect();
+    format!(
+        "\nplan {id} waits: `voldemortctl get plans {id}` shows it, `voldemortctl approve {id}{flags}` adopts it, \
+         `voldemortctl reject {id} --reason WHY` turns it down"
+    )
+}
+
 fn reasons(holds: &[Hold]) -> String {
-    let line = |hold: &Hold| format!("{} ({}); {}", hold.reason, hold.names.join(", "), hold.cure);
+    let line = |hold: &Hold| {
+        format!("{} ({}); {}", hold.reason, folded(hold.names.iter().map(String::as_str)), hold.cure)
+    };
     holds.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -1,6 +1,7 @@
 //! What every service needs: the state and its keeper, the interfaces, the reconciler.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -215,6 +216,7 @@ pub(super) fn others(follower: &Follower) -> Vec<(Cidr, Ipv4Addr)> {
 
 fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Reconciler {
     let mut media = config.media.paths.clone();
+    report_missing(media.clone());
     media.push(config.state.directory.join("media"));
     let programs = Programs { named: config.firmware.agents.clone() };
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")))
@@ -235,6 +237,21 @@ fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Rec
         control,
     };
     Reconciler::new(keeper.clone(), shelf, fallback, identity, follow)
+}
+
+/// Says which folders of media are not there. In a thread of its own: a file server that is away may take its time.
+fn report_missing(folders: Vec<PathBuf>) {
+    let report = move || {
+        for folder in folders.iter().filter(|folder| !folder.is_dir()) {
+            tracing::warn!(
+                "[media] paths names {}, which is no folder here: nothing is found in it until it is one",
+                folder.display()
+            );
+        }
+    };
+    if let Err(error) = crate::thread::start("media-paths", report) {
+        tracing::warn!("whether the folders of [media] paths are there is not known: {error}");
+    }
 }
 
 fn location(config: &Config, source: &config::Source) -> String {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 
+use super::renewal::renewal;
 use super::{CONTENT, gone, lines, note, plain};
 use crate::desired::{Deployment, Place, Template, differences};
 use crate::model::{Name, OnReturn};
@@ -192,8 +193,16 @@ fn changed(
         _ if moved => {
             (Impact::Release, "another machine takes over; the former one boots its own disk".into())
         }
-        Duty::NetworkBoot => (Impact::NextBoot, "its machine boots differently from now on".into()),
-        Duty::LocalBoot(reason) => (Impact::Live, format!("nothing happens on the machine ({reason})")),
+        Duty::NetworkBoot => match renewal(former, now) {
+            None => (Impact::NextBoot, "its machine boots differently from now on".into()),
+            Some(renewal) => {
+                (Impact::NextBoot, format!("its machine boots differently from now on; {renewal}"))
+            }
+        },
+        Duty::LocalBoot(reason) => match renewal(former, now) {
+            None => (Impact::Live, format!("nothing happens on the machine ({reason})")),
+            Some(renewal) => (Impact::Live, format!("nothing is installed ({reason}); {renewal}")),
+        },
     };
     let left = state.assignments().get(&former.name).filter(|_| moved);
     let (impact, reason) = match released(state, next, left) {
