@@ -12,12 +12,13 @@
 //!
 //! A batch is on disk when `commit` returns. Absent, unreadable, damaged and old are four different
 //! things, and none of them is new: a part that is missing, empty or damaged refuses the start (`open`), a single
-//! record that does not fit its digest is not believed (`saved`), and what earlier versions wrote is upgraded.
+//! record that does not fit its digest is not believed (`damage`), and what earlier versions wrote is upgraded.
 
 pub mod audit;
 pub mod backup;
 #[cfg(test)]
 mod batch;
+mod damage;
 mod database;
 mod directory;
 pub mod engine;
@@ -41,6 +42,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+pub use damage::Damage;
 pub use engine::{Committed, Engine};
 pub use events::EVENTS_MAX;
 #[cfg(test)]
@@ -48,7 +50,7 @@ pub(crate) use events::forget_events;
 pub use history::History;
 pub use ledger::{Ledger, LedgerError};
 pub use loss::{Accept, Loss};
-pub use saved::{Damage, Saved};
+pub use saved::Saved;
 
 use crate::state::Event;
 use crate::state::record::Record;

@@ -12,7 +12,7 @@ use super::remote::{self, Remote};
 use super::{Exit, exit};
 use crate::api::client::{self, ClientError};
 use crate::api::resource::why::why;
-use crate::api::resource::{Discovered, Offer, Power, Why};
+use crate::api::resource::{Deployment, Discovered, Machine, Offer, Power, Why};
 use crate::desired::inherited;
 use crate::media::Shelf;
 use crate::model::{Cidr, Time, printable};
@@ -156,56 +156,92 @@ fn show(found: &Why, json: bool) -> Exit {
     print(&printable::lines(&text(found)))
 }
 
+/// Lines of text for people: what comes from the network in them is escaped.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, text: &str) {
+        for c in text.chars() {
+            match c.is_control() {
+                true => self.0.extend(c.escape_default()),
+                false => self.0.push(c),
+            }
+        }
+        self.0.push('\n');
+    }
+}
+
 fn text(found: &Why) -> String {
     let Why { subject, verdict, machine, deployment, claim, offers, boot, discovered, look_alikes } = found;
-    let mut out = String::new();
-    let mut line = |text: String| {
-        out.extend(
-            text.chars()
-                .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }),
-        );
-        out.push('\n');
-    };
+    let mut lines = Lines::default();
     if let Some(claim) = claim {
-        line(format!("claim {} of {}: {}: {}", claim.name, claim.by, claim.state, claim.reason));
+        lines.add(&format!("claim {} of {}: {}: {}", claim.name, claim.by, claim.state, claim.reason));
     }
     let order = machine.as_ref().and_then(|machine| machine.order.as_ref());
     match (deployment, machine) {
         (None, Some(machine)) if claim.is_some() || order.is_some() => {
-            line(format!("machine {}: {}", machine.name.as_deref().unwrap_or(subject), machine.state));
+            lines.add(&format!("machine {}: {}", machine.name.as_deref().unwrap_or(subject), machine.state));
         }
         (None, None) if claim.is_some() => {}
-        (Some(deployment), _) => {
-            let on = deployment
-                .machine
-                .as_ref()
-                .map(|machine| format!(" on machine {machine}"))
-                .unwrap_or_default();
-            let since = deployment.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
-            line(format!("{}{on}: {}{since}", deployment.name, deployment.phase));
-        }
+        (Some(deployment), _) => lines.add(&deployment_text(deployment)),
         (None, _) if discovered.is_some() => {
-            line(format!("{subject}: {}", discovered.iter().map(Discovered::text).collect::<String>()));
+            let text: String = discovered.iter().map(Discovered::text).collect();
+            lines.add(&format!("{subject}: {text}"));
         }
         (None, Some(machine)) => match &machine.name {
-            Some(name) => line(format!("machine {name}: nothing is deployed to it")),
-            None => line(format!("{subject}: seen on the network, but in no manifest")),
+            Some(name) => lines.add(&format!("machine {name}: nothing is deployed to it")),
+            None => lines.add(&format!("{subject}: seen on the network, but in no manifest")),
         },
-        (None, None) => line(format!("{subject}: in no manifest, and never seen")),
+        (None, None) => lines.add(&format!("{subject}: in no manifest, and never seen")),
     }
-    if let Some(order) = order {
+    machine.iter().for_each(|machine| standing(machine, &mut lines));
+    for alike in look_alikes {
+        let whose = match (&alike.machine, &alike.origin) {
+            (Some(machine), Some(origin)) => format!("machine {machine}, {origin}"),
+            (Some(machine), None) => format!("machine {machine}"),
+            (None, _) => "seen on the network, but in no manifest".to_owned(),
+        };
+        lines.add(&format!("  one typing mistake away: {} ({whose})", alike.mac));
+    }
+    lines.add("at a boot from the network it is offered");
+    let width = offers.iter().map(|offer| offer.what.len()).max().unwrap_or(0);
+    for Offer { what, value, origin } in offers {
+        let origin = origin.as_ref().map(|origin| format!("  ({origin})")).unwrap_or_default();
+        lines.add(&format!("  {what:width$}  {value}{origin}"));
+    }
+    lines.add(&format!("last boot: {verdict}"));
+    for event in boot {
+        lines.add(&format!("  {}  {:<10}  {}", event.at, event.stage, event.text));
+    }
+    lines.0
+}
+
+/// `web-1 on machine m1: installed since …`
+fn deployment_text(deployment: &Deployment) -> String {
+    let on = deployment.machine.as_ref().map(|machine| format!(" on machine {machine}")).unwrap_or_default();
+    let since = deployment.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+    format!("{}{on}: {}{since}", deployment.name, deployment.phase)
+}
+
+/// What is done with a machine, what keeps it, what its next boot leads to, and its power.
+fn standing(machine: &Machine, lines: &mut Lines) {
+    if let Some(order) = &machine.order {
         let trouble = Some(&order.trouble).filter(|trouble| !trouble.is_empty());
         let trouble = trouble.map(|trouble| format!(" ({}: {trouble})", order.condition)).unwrap_or_default();
-        line(format!("{} since {}, as {}{trouble}; {}", order.work, order.since, order.reason, order.next));
+        lines.add(&format!(
+            "{} since {}, as {}{trouble}; {}",
+            order.work, order.since, order.reason, order.next
+        ));
     }
-    if let Some(hold) = machine.as_ref().and_then(|machine| machine.hold.as_ref()) {
+    if let Some(hold) = &machine.hold {
         let until = hold.until.as_ref().map(|until| format!(" until {until}")).unwrap_or_default();
-        line(format!("held by {}{until}: {}", hold.by, hold.reason));
+        lines.add(&format!("held by {}{until}: {}", hold.by, hold.reason));
     }
-    if let Some(once) = machine.as_ref().and_then(|machine| machine.boot_once.as_ref()) {
+    if let Some(once) = &machine.boot_once {
         let kept =
             once.kept.as_ref().map(|why| format!("; it does not count now: {why}")).unwrap_or_default();
-        line(match &once.begun {
+        lines.add(&match &once.begun {
             Some(begun) => format!("boots {} this once since {begun}, by {}{kept}", once.boot, once.by),
             None => format!(
                 "its next network boot until {} leads to boot {}, by {}{kept}",
@@ -213,28 +249,7 @@ fn text(found: &Why) -> String {
             ),
         });
     }
-    if let Some(power) = machine.as_ref().and_then(|machine| machine.power.as_ref()) {
-        line(power_text(power));
-    }
-    for alike in look_alikes {
-        let whose = match (&alike.machine, &alike.origin) {
-            (Some(machine), Some(origin)) => format!("machine {machine}, {origin}"),
-            (Some(machine), None) => format!("machine {machine}"),
-            (None, _) => "seen on the network, but in no manifest".to_owned(),
-        };
-        line(format!("  one typing mistake away: {} ({whose})", alike.mac));
-    }
-    line("at a boot from the network it is offered".into());
-    let width = offers.iter().map(|offer| offer.what.len()).max().unwrap_or(0);
-    for Offer { what, value, origin } in offers {
-        let origin = origin.as_ref().map(|origin| format!("  ({origin})")).unwrap_or_default();
-        line(format!("  {what:width$}  {value}{origin}"));
-    }
-    line(format!("last boot: {verdict}"));
-    for event in boot {
-        line(format!("  {}  {:<10}  {}", event.at, event.stage, event.text));
-    }
-    out
+    machine.power.iter().for_each(|power| lines.add(&power_text(power)));
 }
 
 /// `power: unknown since … (on before): …`.

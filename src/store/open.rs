@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use super::damage::Fix;
 use super::events::{self, Events};
 use super::former::v01::{self, FormerError};
 use super::former::{self, FormerFile, records, v02};
@@ -17,7 +18,6 @@ use super::log::read::Mode;
 use super::log::{self, Log};
 use super::loss::{Accept, Loss};
 use super::mark::{self, Mark, MarkError, Phase};
-use super::saved::Fix;
 use super::{Damage, Ledger, Saved, Store, StoreError, directory};
 use crate::state::record::Record;
 use crate::state::{Event, Lease};

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::super::claim::{CLAIMS_MAX, Claim, Granted, Wanted};
 use super::super::command::Outcome;
 use super::super::lifecycle::tenancy as holding;
-use super::super::{prototype, user_data};
+use super::super::prototype;
+use super::super::user_data::{self, Sealed};
 use super::cycle::Cycle;
+use crate::desired::Pool;
 use crate::model::{Name, Span};
 
 /// A claim is made. It gets a machine at once if it is its turn and one is free, else it waits.
@@ -21,32 +23,8 @@ pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
         let known = cycle.state.desired.pools.keys().map(Name::to_string).collect::<Vec<_>>().join(", ");
         return Outcome::Refused(format!("there is no pool {pool}; there are: {known}"));
     };
-    if let (Some(most), Some(wanted)) = (own.ttl, ttl)
-        && wanted > most
-    {
-        return Outcome::Refused(format!("pool {pool} gives machines for {most} at most, not for {wanted}"));
-    }
-    let claims = &cycle.state.lasting.claims;
-    if claims.len() >= CLAIMS_MAX {
-        return Outcome::Refused(format!("{CLAIMS_MAX} claims are open; release some first"));
-    }
-    let of_caller = || cycle.state.asked_by(&pool, cycle.by);
-    if let Some(most) = own.per_caller.filter(|most| of_caller() >= *most) {
-        return Outcome::Refused(format!("{} has {most} claims of pool {pool} already, its most", cycle.by));
-    }
-    if let Some(sealed) = &user_data {
-        if !own.prototype.reads_user_data() {
-            return Outcome::Refused(format!(
-                "machines of pool {pool} are given no user data: no template of its profile uses `user_data`, and nothing \
-                 leads cloud-init to `nocloud_url`"
-            ));
-        }
-        if cycle.state.user_data_bytes() + sealed.len() > user_data::TOTAL_MAX {
-            let most = user_data::TOTAL_MAX >> 20;
-            return Outcome::Refused(format!(
-                "the user data of all claims would have more than {most} MiB: release some claims first, or claim without"
-            ));
-        }
+    if let Some(why) = refusal(&cycle, &own, ttl, user_data.as_ref()) {
+        return Outcome::Refused(why);
     }
     // What it runs is stored with it, or is stored for another claim already.
     let runs = prototype::key(&own);
@@ -54,17 +32,9 @@ pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
     if prototype.is_none() && !cycle.state.prototypes().contains_key(&runs) {
         return Outcome::Moved;
     }
-    let (name, number) = loop {
-        let number = cycle.next_number();
-        let base = base.as_ref().unwrap_or(&pool);
-        let name: Name = match format!("{base}-{number}").parse() {
-            Ok(name) => name,
-            Err(_) => return Outcome::Refused(format!("{base}-{number} is too long for a name")),
-        };
-        let desired = &cycle.state.desired;
-        if !desired.deployments.contains_key(&name) && !desired.machines.contains_key(&name) {
-            break (name, number);
-        }
+    let (name, number) = match new_name(&mut cycle, base.as_ref().unwrap_or(&pool)) {
+        Ok(found) => found,
+        Err(why) => return Outcome::Refused(why),
     };
     cycle.put_prototype(&runs, &own, prototype);
     cycle.put_claim(Claim {
@@ -85,6 +55,49 @@ pub(super) fn claim(mut cycle: Cycle<'_>, wanted: Wanted) -> Outcome {
     user_data.into_iter().for_each(|sealed| cycle.put_user_data(&name, sealed));
     cycle.serve_queue();
     cycle.state.lasting.claims.get(&name).map_or(Outcome::Done, |claim| Outcome::Claimed(claim.clone()))
+}
+
+/// Why the pool does not give this caller a machine, as it is wanted.
+fn refusal(cycle: &Cycle<'_>, pool: &Pool, ttl: Option<Span>, user_data: Option<&Sealed>) -> Option<String> {
+    let name = &pool.name;
+    if let (Some(most), Some(wanted)) = (pool.ttl, ttl)
+        && wanted > most
+    {
+        return Some(format!("pool {name} gives machines for {most} at most, not for {wanted}"));
+    }
+    if cycle.state.lasting.claims.len() >= CLAIMS_MAX {
+        return Some(format!("{CLAIMS_MAX} claims are open; release some first"));
+    }
+    let of_caller = || cycle.state.asked_by(name, cycle.by);
+    if let Some(most) = pool.per_caller.filter(|most| of_caller() >= *most) {
+        return Some(format!("{} has {most} claims of pool {name} already, its most", cycle.by));
+    }
+    let sealed = user_data?;
+    if !pool.prototype.reads_user_data() {
+        return Some(format!(
+            "machines of pool {name} are given no user data: no template of its profile uses `user_data`, and nothing \
+             leads cloud-init to `nocloud_url`"
+        ));
+    }
+    let most = user_data::TOTAL_MAX >> 20;
+    (cycle.state.user_data_bytes() + sealed.len() > user_data::TOTAL_MAX).then(|| {
+        format!(
+            "the user data of all claims would have more than {most} MiB: release some claims first, or claim without"
+        )
+    })
+}
+
+/// A name that begins with `base` and that neither a claim ever had nor a manifest has, and its number.
+fn new_name(cycle: &mut Cycle<'_>, base: &Name) -> Result<(Name, u64), String> {
+    loop {
+        let number = cycle.next_number();
+        let name = format!("{base}-{number}");
+        let name: Name = name.parse().map_err(|_| format!("{name} is too long for a name"))?;
+        let desired = &cycle.state.desired;
+        if !desired.deployments.contains_key(&name) && !desired.machines.contains_key(&name) {
+            return Ok((name, number));
+        }
+    }
 }
 
 /// A claim ends later, by so much from now. One whose time was over goes on.

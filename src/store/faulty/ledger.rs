@@ -3,13 +3,13 @@
 
 use std::io;
 
+use super::super::damage::Fix;
 use super::super::ledger::{Ledger, LedgerError};
 use super::super::log::Log;
 use super::super::log::digest::Keys;
 use super::super::log::disk::Disk;
 use super::super::log::load::{Image, LoadError};
 use super::super::open::salvaged;
-use super::super::saved::Fix;
 use super::super::{Damage, Saved};
 use super::Faulty;
 use crate::state::record::Record;

@@ -8,7 +8,8 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::super::StoreError;
-use super::super::saved::{Damage, Saved};
+use super::super::damage::Damage;
+use super::super::saved::Saved;
 use super::record::{self, InstallRecord, Lease6Record, RevisionRecord, ServedRecord, Unusable};
 use super::records::{self, Contents, RecordsError};
 use super::seal::{Key, Unfit};

@@ -1,9 +1,9 @@
 //! What a new log begins with: records, damage that is carried over, or entries of an old log as they are.
 
 use crate::state::record::{Record, RecordKind};
+use crate::store::damage::Fix;
 use crate::store::log::frame::{Entry, Flag, Raw};
 use crate::store::log::load::Laid;
-use crate::store::saved::Fix;
 use crate::store::{Damage, Saved};
 
 /// One entry of a new log.
