@@ -1,15 +1,11 @@
 //! Claims, orders to wipe and what is kept of them, over the state alone: who is served first, what a revision may take,
 //! what a person may cancel, what is proven.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use voldemort::api::resource::meaning;
-use voldemort::desired::{Desired, Media, Options};
-use voldemort::inventory::{Depth, load};
-use voldemort::manifest::{Environment, Kind};
-use voldemort::media::Shelf;
+use voldemort::desired::Desired;
+use voldemort::manifest::Kind;
 use voldemort::model::facts::Facts;
 use voldemort::model::{By, Caller, Mac, Name, PowerState, Role, Time, Token, WipeLevel};
 use voldemort::plan::{Change, Consent, Hold, Impact, diff, hold};
@@ -22,6 +18,8 @@ use voldemort::state::prototype::{self, Prototype};
 use voldemort::state::user_data::{self, UserData};
 use voldemort::state::{self, Record};
 use voldemort::state::{Adoption, Applied, Claim, Command, Report, Revision, Server, State, Verb, apply};
+
+use super::loaded;
 
 const HEAD: &str = r#"
 [subnet.lab]
@@ -53,20 +51,11 @@ const POOL: &str =
     "[pool.ci]\nprofile = \"base\"\nselect = { size = \"small\" }\nclean = false\non-return = \"keep\"\n";
 
 fn desired(safety: &str, text: &str) -> Arc<Desired> {
-    let files: BTreeMap<Arc<str>, Bytes> = [
-        ("voldemort.toml".into(), Bytes::from(format!("format = 1\n[safety]\n{safety}"))),
-        ("a.toml".into(), Bytes::from(format!("{HEAD}{text}"))),
-        (
-            "site.liquid".into(),
-            Bytes::from_static(b"# {{ user_data }}\nd-i x/y string {{ completed_url }}\n"),
-        ),
-    ]
-    .into();
-    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
-    let shelf = Shelf::new(Vec::new(), None);
-    let loaded = load("r".into(), &files, &Environment::default(), &shelf, &options, Depth::OneFirmware);
-    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
-    loaded.desired
+    loaded::desired(&[
+        ("voldemort.toml", &format!("format = 1\n[safety]\n{safety}")),
+        ("a.toml", &format!("{HEAD}{text}")),
+        ("site.liquid", "# {{ user_data }}\nd-i x/y string {{ completed_url }}\n"),
+    ])
 }
 
 fn machines(count: u8) -> String {

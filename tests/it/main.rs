@@ -35,6 +35,7 @@ mod json;
 mod kit;
 mod layers;
 mod lists;
+mod loaded;
 mod lossy;
 mod man;
 mod media_add;

@@ -1,14 +1,9 @@
 //! Permission to install belongs to a machine: whatever its deployment, or the machine itself, is called
 //! later. Over the table alone; `reconcile.rs` has the main cases through the keeper and its store.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use voldemort::desired::{Desired, Media, Options};
-use voldemort::inventory::{Depth, load};
-use voldemort::manifest::Environment;
-use voldemort::media::Shelf;
+use voldemort::desired::Desired;
 use voldemort::model::facts::Facts;
 use voldemort::model::{Mac, Name, Time};
 use voldemort::plan::{Action, Change, Consent, Hold, Impact, diff, hold};
@@ -17,6 +12,8 @@ use voldemort::state::life::{AgentReport, Said};
 use voldemort::state::{
     Adoption, Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, State, Verb, command,
 };
+
+use super::loaded;
 
 const HEAD: &str = r#"
 [subnet.lab]
@@ -39,18 +36,11 @@ pub(crate) fn desired(text: &str) -> Arc<Desired> {
 
 /// Under these `[safety]` rules.
 fn desired_with(safety: &str, text: &str) -> Arc<Desired> {
-    let files: BTreeMap<Arc<str>, Bytes> = [
-        ("voldemort.toml".into(), Bytes::from(format!("format = 1\n[safety]\n{safety}"))),
-        ("a.toml".into(), Bytes::from(format!("{HEAD}{text}"))),
-        ("site.liquid".into(), Bytes::from_static(b"d-i x/y string {{ completed_url }}\n")),
-    ]
-    .into();
-    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
-    let shelf = Shelf::new(Vec::new(), None);
-    let environment = Environment::default();
-    let loaded = load("r".into(), &files, &environment, &shelf, &options, Depth::OneFirmware);
-    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
-    loaded.desired
+    loaded::desired(&[
+        ("voldemort.toml", &format!("format = 1\n[safety]\n{safety}")),
+        ("a.toml", &format!("{HEAD}{text}")),
+        ("site.liquid", "d-i x/y string {{ completed_url }}\n"),
+    ])
 }
 
 /// A deployment with a machine of its own, which has the same name.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use voldemort::api::agent::{CommandLine, Order, SignedOrder, Task};
 
 use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::machine;
 use super::net::{Net, has};
 
 const BOX: &str = "52:54:00:00:00:77";
@@ -53,13 +54,9 @@ fn inventory(folder: &Path) -> String {
 }
 
 fn inventory_of(folder: &Path, manifest: &str) -> String {
-    let root = folder.join("inventory");
-    std::fs::create_dir_all(root.join("files")).unwrap();
-    std::fs::write(root.join("lab.toml"), manifest).unwrap();
-    std::fs::write(root.join("voldemort.toml"), SETTINGS).unwrap();
-    std::fs::write(root.join("files/vmlinuz"), "the kernel").unwrap();
-    std::fs::write(root.join("files/initrd.gz"), "the initrd").unwrap();
-    root.display().to_string()
+    let root = machine::inventory(folder, manifest);
+    std::fs::write(folder.join("inventory/voldemort.toml"), SETTINGS).unwrap();
+    root
 }
 
 /// A card on the wire, with an address that it gave itself.

@@ -1,9 +1,8 @@
 //! Identifying clients on a real network: a machine installs while its neighbours try to read its answers,
 //! to end its installation and to report in its name.
 
-use std::path::Path;
-
 use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::machine::inventory;
 use super::net::{Net, has};
 
 const WEB: &str = "52:54:00:00:00:21";
@@ -34,15 +33,6 @@ address  = "10.0.10.22"
 boot     = "debian-12"
 template = "preseed"
 "#;
-
-fn inventory(folder: &Path) -> String {
-    let root = folder.join("inventory");
-    std::fs::create_dir_all(root.join("files")).unwrap();
-    std::fs::write(root.join("lab.toml"), MANIFEST).unwrap();
-    std::fs::write(root.join("files/vmlinuz"), "the kernel").unwrap();
-    std::fs::write(root.join("files/initrd.gz"), "the initrd").unwrap();
-    root.display().to_string()
-}
 
 /// Cards on one wire: `web`, `other` and `laptop` are bridged to the server in the client's namespace,
 /// each with an address that it gave itself (the machine's own is another than the manifest's).
@@ -98,7 +88,7 @@ fn only_the_machine_itself_moves_its_state_whoever_gives_the_addresses() {
         let Some(net) = Net::new() else { return };
         net.server_ip(&["address", "add", "fd00:10::1/64", "dev", "srv", "nodad"]);
         let folder = tempfile::tempdir().unwrap();
-        let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+        let (config, root) = (detect(&net, folder.path()), inventory(folder.path(), MANIFEST));
         let settings = std::fs::read_to_string(&config).unwrap();
         let changed = settings.replace("mode = \"server\"", &format!("mode = \"{mode}\""));
         assert!(changed.contains(&format!("mode = \"{mode}\"")), "{settings}");

@@ -1,11 +1,10 @@
 //! A machine that is claimed, installs, is given back and goes to who waits for it; with the real daemon, which is
 //! killed at every step.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::machine::{get, inventory, udhcpc, url_in};
 use super::net::{Net, has};
 
 const FIRST: &str = "52:54:00:00:00:01";
@@ -37,15 +36,6 @@ clean     = false
 on-return = "keep"
 "#;
 
-fn inventory(folder: &Path) -> String {
-    let root = folder.join("inventory");
-    std::fs::create_dir_all(root.join("files")).unwrap();
-    std::fs::write(root.join("lab.toml"), MANIFEST).unwrap();
-    std::fs::write(root.join("files/vmlinuz"), "the kernel").unwrap();
-    std::fs::write(root.join("files/initrd.gz"), "the initrd").unwrap();
-    root.display().to_string()
-}
-
 fn ctl(net: &Net, words: &[&str]) -> String {
     net.server_output(&[&[VOLDEMORTCTL], words].concat())
 }
@@ -59,24 +49,10 @@ fn row(net: &Net, kind: &str, name: &str) -> Value {
 
 /// What `mac` boots: the script that it is led to.
 fn boot(net: &Net, mac: &str) -> String {
-    net.client_mac(mac);
-    let said = net.client_output(&["sh", "-c", "busybox udhcpc -f -q -n -t 5 -i cli -s /bin/true 2>&1"]);
-    let lease = said.lines().find_map(|line| line.strip_prefix("udhcpc: lease of "));
-    let address = lease.and_then(|lease| lease.split(' ').next()).unwrap_or_else(|| panic!("{said}"));
+    let address = udhcpc(net, mac);
     net.client_ip(&["address", "flush", "dev", "cli"]);
     net.client_ip(&["address", "add", &format!("{address}/24"), "dev", "cli"]);
     get(net, &format!("http://10.0.10.1/ipxe/{}.ipxe", mac.replace(':', "-")))
-}
-
-fn get(net: &Net, url: &str) -> String {
-    net.client_output(&["curl", "-s", "--max-time", "10", url])
-}
-
-fn url_in<'a>(text: &'a str, part: &str) -> &'a str {
-    let found =
-        text.split_whitespace().map(|word| word.trim_end_matches(';')).find(|word| word.contains(part));
-    let found = found.unwrap_or_else(|| panic!("{part}: {text}"));
-    &found[found.find("http://").unwrap()..]
 }
 
 #[test]
@@ -86,7 +62,7 @@ fn a_claim_gets_a_machine_that_installs_and_who_waits_gets_it_next() {
     }
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path(), MANIFEST));
     let daemon = Daemon::start(&net, &config, &root);
     assert_eq!(row(&net, "machines", "m1")["state"], "free");
     assert!(!boot(&net, FIRST).contains("kernel"), "nobody has it");
@@ -162,7 +138,7 @@ fn a_claim_runs_what_it_was_made_with_over_restarts_and_without_its_pool() {
     }
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path(), MANIFEST));
     let daemon = Daemon::start(&net, &config, &root);
     let claim = ctl(&net, &["claim", "ci"]).trim().to_owned();
     let script = boot(&net, FIRST);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::machine::url_in;
 use super::net::{Net, has};
 
 const HARRY: &str = "00:11:22:33:44:55";
@@ -77,12 +78,6 @@ fn address(lease: &str) -> &str {
 
 fn get(net: &Net, url: &str) -> String {
     net.client_output(&["curl", "-g", "-s", "--max-time", "10", url])
-}
-
-fn url_in<'a>(text: &'a str, part: &str) -> &'a str {
-    let found = text.split_whitespace().find(|word| word.contains(part));
-    let found = found.unwrap_or_else(|| panic!("{part}: {text}"));
-    &found[found.find("http://").unwrap()..]
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod ipv6;
 #[path = "../dhcp/lab.rs"]
 mod lab;
 mod log;
+mod machine;
 mod media;
 mod members;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]

@@ -7,6 +7,7 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 
 use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL, detect, eventually};
+use super::machine::{get, inventory, udhcpc, url_in};
 use super::net::{Net, has, within};
 
 const HARRY: &str = "00:11:22:33:44:55";
@@ -34,36 +35,8 @@ packages = ["openssh-server"]
 redeploy = 1
 "#;
 
-fn inventory(folder: &Path) -> String {
-    let root = folder.join("inventory");
-    std::fs::create_dir_all(root.join("files")).unwrap();
-    std::fs::write(root.join("lab.toml"), MANIFEST).unwrap();
-    std::fs::write(root.join("files/vmlinuz"), "the kernel").unwrap();
-    std::fs::write(root.join("files/initrd.gz"), "the initrd").unwrap();
-    root.display().to_string()
-}
-
-/// The lease that udhcpc gets, as an address.
-fn udhcpc(net: &Net, mac: &str) -> String {
-    net.client_mac(mac);
-    let said = net.client_output(&["sh", "-c", "busybox udhcpc -f -q -n -t 5 -i cli -s /bin/true 2>&1"]);
-    let lease = said.lines().find_map(|line| line.strip_prefix("udhcpc: lease of "));
-    lease.and_then(|lease| lease.split(' ').next()).unwrap_or_else(|| panic!("{said}")).to_owned()
-}
-
-fn get(net: &Net, url: &str) -> String {
-    net.client_output(&["curl", "-s", "--max-time", "10", url])
-}
-
 fn phase(net: &Net) -> String {
     net.server_output(&[VOLDEMORTCTL, "get", "deployments", "-o", "json"])
-}
-
-fn url_in<'a>(text: &'a str, part: &str) -> &'a str {
-    let found =
-        text.split_whitespace().map(|word| word.trim_end_matches(';')).find(|word| word.contains(part));
-    let found = found.unwrap_or_else(|| panic!("{part}: {text}"));
-    &found[found.find("http://").unwrap()..]
 }
 
 #[test]
@@ -73,7 +46,7 @@ fn a_machine_installs_once_whatever_happens_to_the_daemon() {
     }
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path(), MANIFEST));
     let daemon = Daemon::start(&net, &config, &root);
     assert!(
         daemon.said.iter().any(|line| line.starts_with("API") && line.contains("12345")),
@@ -124,7 +97,7 @@ fn a_broken_edit_changes_nothing_and_garbage_does_no_harm() {
     }
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path(), MANIFEST));
     let daemon = Daemon::start(&net, &config, &root);
     let manifest = Path::new(&root).join("lab.toml");
     let status = || net.server_output(&[VOLDEMORTCTL, "get", "status", "-o", "json"]);
@@ -163,7 +136,7 @@ fn commits_of_a_repository_go_live() {
     }
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path(), MANIFEST));
     let git = |arguments: &str| {
         let script = format!("cd {root} && git -c user.name=t -c user.email=t@example.org {arguments}");
         assert!(
@@ -197,7 +170,7 @@ fn a_start_serves_the_last_good_state_and_forgets_no_safety_rule() {
     }
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path(), MANIFEST));
     let manifest = Path::new(&root).join("lab.toml");
     let status = || net.server_output(&[VOLDEMORTCTL, "get", "status", "-o", "json"]);
     let daemon = Daemon::start(&net, &config, &root);
@@ -242,7 +215,7 @@ fn a_daemon_serves_its_environment_and_no_other() {
     }
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path(), MANIFEST));
     let environments = Path::new(&root).join("environments");
     std::fs::create_dir(&environments).unwrap();
     for (name, last) in [("staging", 41), ("prod", 42)] {
