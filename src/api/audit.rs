@@ -57,6 +57,8 @@ pub(super) struct Later {
     pub end: watch::Receiver<Option<(u16, String)>>,
     /// The name of the operation that it is from then on.
     pub operation: String,
+    /// What was wanted.
+    pub what: String,
 }
 
 /// Says that an answer is not the end of its request.
@@ -175,14 +177,20 @@ impl Audit {
         if let Some(About(about)) = answer.extensions().get() {
             entry.about = short(about);
         }
-        if let Some(Later { mut end, operation }) = answer.extensions().get().cloned() {
+        if let Some(Later { mut end, operation, what }) = answer.extensions().get().cloned() {
             let ledger = self.ledger.clone();
+            let about = short(&AuditEntry::about_operation(&operation, &what));
+            let status = Some(answer.status().as_u16());
+            // Before the caller knows its name: by that it finds it after a restart.
+            let _ = self
+                .add(AuditEntry { step: "continued".into(), begun, status, about, ..entry.clone() })
+                .await;
             tokio::spawn(async move {
                 let ended = end.wait_for(Option::is_some).await.map(|ended| ended.clone());
                 let failed =
                     || (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), "the daemon failed at it".into());
                 let (status, about) = ended.ok().flatten().unwrap_or_else(failed);
-                let about = short(&format!("operation {operation}: {about}"));
+                let about = short(&AuditEntry::about_operation(&operation, &about));
                 let (step, status) = ("ended".into(), Some(status));
                 let _ = enter(ledger, AuditEntry { step, begun, status, about, ..entry }).await;
             });

@@ -1,8 +1,8 @@
 //! Requests that go on after they were answered: with `Prefer: wait=N` (RFC 7240) what is not done within N seconds is
 //! answered with 202, and its end is found at `/v1/operations/ID`.
 //!
-//! They are held in memory, the last ones of them. What the daemon was at when it stopped has an entry `begun` without an
-//! `ended` in the audit log.
+//! They are held in memory, the last ones of them. Of one of an earlier start that changes anything, the audit log says
+//! what became of it, without its answer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -62,7 +62,9 @@ struct Entry {
 /// What became of a look at an operation.
 pub enum Found {
     It(Operation),
-    /// It was of an earlier start, or is not kept any more.
+    /// It was of an earlier start, whose operations only the audit log knows.
+    Earlier,
+    /// It is not kept any more.
     Gone(String),
     Unknown,
 }
@@ -110,7 +112,7 @@ impl Operations {
                 let path = format!("/v1/operations/{}", self.name(id));
                 let shown = self.lock().all.get(&id).map(|entry| entry.shown.clone());
                 let answer = (StatusCode::ACCEPTED, [(LOCATION, path)], Json(shown)).into_response();
-                later(answer, Later { end: receiver, operation: self.name(id) })
+                later(answer, Later { end: receiver, operation: self.name(id), what })
             }
         };
         answer.headers_mut().insert(APPLIED, applied);
@@ -131,11 +133,7 @@ impl Operations {
             return Found::Unknown;
         };
         if start != self.start {
-            return Found::Gone(format!(
-                "operation {name} is of another start of the daemon, which kept it in memory: its result is lost. If it \
-                 changes anything, `voldemortctl audit` says what became of it: its entry `ended` names `operation \
-                 {name}`; without one the daemon stopped before, and the entry is `cut`"
-            ));
+            return Found::Earlier;
         }
         let kept = self.lock();
         match kept.all.get(&id) {
@@ -173,6 +171,7 @@ impl Operations {
             ended: None,
             status: None,
             result: Value::Null,
+            noted: None,
         };
         kept.all.insert(id, Entry { shown, result: Bytes::new() });
         Some(id)
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn operations_are_bounded_and_those_of_another_start_are_gone() {
+    async fn operations_are_bounded_and_those_of_another_start_are_found_elsewhere() {
         let operations = Operations::default();
         let share = RUNNING_MAX / SHARE;
         let last = SHARE as u32;
@@ -348,7 +347,7 @@ mod tests {
         assert_eq!(operations.all().len(), RUNNING_MAX);
         assert!(operations.all().is_sorted_by(|newer, older| newer.since >= older.since));
         let other = format!("{:08x}-1", operations.start.wrapping_add(1));
-        assert!(matches!(operations.find(&other), Found::Gone(_)));
+        assert!(matches!(operations.find(&other), Found::Earlier));
         assert!(
             matches!(operations.find("x"), Found::Unknown) && matches!(operations.find("-9"), Found::Unknown)
         );

@@ -77,6 +77,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Edited, String>> + Send;
     /// The entries of the audit log after the one of a number, the oldest first.
     fn audit(&self, after: u64) -> impl Future<Output = Result<Vec<AuditEntry>, String>> + Send;
+    /// Its entries about an operation, the oldest first.
+    fn audit_of_operation(&self, name: &str) -> impl Future<Output = Result<Vec<AuditEntry>, String>> + Send;
     fn adopt(&self, request: Adopt) -> impl Future<Output = Result<(), String>> + Send;
     fn ticket(&self, request: TicketRequest) -> Ticket;
     fn order(&self, order: Order) -> impl Future<Output = Result<Outcome, String>> + Send;

@@ -106,8 +106,21 @@ impl AuditLog {
 
     /// The entries after the one of a number.
     pub(super) async fn entries(&self, after: u64) -> Result<Vec<AuditEntry>, String> {
+        self.read(move |log| log.entries(after)).await
+    }
+
+    /// The entries about an operation of the API.
+    pub(super) async fn of_operation(&self, name: &str) -> Result<Vec<AuditEntry>, String> {
+        let name = name.to_owned();
+        self.read(move |log| log.of_operation(&name)).await
+    }
+
+    async fn read(
+        &self,
+        read: impl FnOnce(&Audit) -> io::Result<Vec<AuditEntry>> + Send + 'static,
+    ) -> Result<Vec<AuditEntry>, String> {
         let log = self.log.clone();
-        let read = tokio::task::spawn_blocking(move || log.entries(after)).await;
+        let read = tokio::task::spawn_blocking(move || read(&log)).await;
         read.unwrap_or_else(|panic| Err(io::Error::other(panic))).map_err(|error| error.to_string())
     }
 

@@ -368,6 +368,10 @@ impl Backend for Daemon {
         self.audit.entries(after).await
     }
 
+    async fn audit_of_operation(&self, name: &str) -> Result<Vec<AuditEntry>, String> {
+        self.audit.of_operation(name).await
+    }
+
     async fn edit(
         &self,
         request: EditRequest,

@@ -23,7 +23,8 @@ pub struct AuditEntry {
     /// Who it was: `user 1000 (editor)`, `token start (admin)`, `a webhook`, `nobody known`; of what was adopted out of a
     /// source, `a commit by NAME <ADDRESS>` or `source NAME`.
     pub by: String,
-    /// `begun`, before a change is tried; `ended`, with its status; `refused`, where the caller may not ask for it;
+    /// `begun`, before a change is tried; `continued`, where it goes on as an operation after its answer; `ended`, with
+    /// its status; `refused`, where the caller may not ask for it;
     /// `lost`, where entries could not be written; `damaged`, where one can't be read any more; `adopted`, where a
     /// revision of a source was; `cut`, where a change has no end, or an entry was half written when the daemon ended.
     pub step: String,
@@ -77,6 +78,16 @@ impl AuditEntry {
     pub fn of_line(line: &str) -> Option<AuditEntry> {
         let entry: AuditEntry = serde_json::from_str(line).ok()?;
         (entry.line() == line).then_some(entry)
+    }
+
+    /// What is said of an operation of the API, with its name in front.
+    pub fn about_operation(name: &str, text: &str) -> String {
+        format!("operation {name}: {text}")
+    }
+
+    /// The name of the operation that it is about.
+    pub fn operation(&self) -> Option<&str> {
+        self.about.strip_prefix("operation ")?.split_once(": ").map(|(name, _)| name)
     }
 
     pub fn head(&self) -> AuditHead {

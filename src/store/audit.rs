@@ -183,10 +183,7 @@ impl Audit {
     ///
     /// If the system does not let a file be read.
     pub fn entries(&self, after: u64) -> io::Result<Vec<AuditEntry>> {
-        let files = match files(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            found => found?,
-        };
+        let files = files_if_any(&self.folder)?;
         let mut all = Vec::new();
         // Files are dropped when there are too many, and only then.
         if files.len() + 1 < FILES_MAX && files.first().is_some_and(|(number, _)| *number > 1) {
@@ -213,6 +210,31 @@ impl Audit {
         }
         all.retain(|entry| entry.sequence > after);
         Ok(all)
+    }
+
+    /// The entries about an operation of the API, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not let a file be read.
+    pub fn of_operation(&self, name: &str) -> io::Result<Vec<AuditEntry>> {
+        let begin = AuditEntry::about_operation(name, "");
+        // As it stands in a line: what is not looked for is not parsed.
+        let needle = serde_json::to_string(&begin).unwrap_or_default();
+        let needle = needle.trim_end_matches('"');
+        let mut found = Vec::new();
+        for (_, path) in files_if_any(&self.folder)? {
+            let bytes = match std::fs::read(path) {
+                // It was dropped meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                read => read?,
+            };
+            let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+            let lines =
+                lines.filter(|line| std::str::from_utf8(line).is_ok_and(|line| line.contains(needle)));
+            found.extend(lines.filter_map(entry_of).filter(|entry| entry.about.starts_with(&begin)));
+        }
+        Ok(found)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -259,15 +281,15 @@ impl Inner {
             self.cut.push(AuditEntry { by, step: "cut".into(), about, ..AuditEntry::default() });
         }
         // A change that has no end lies near the end: no request takes as long as a whole file.
-        let files = match files(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            found => found?,
-        };
-        let mut begun = BTreeMap::new();
-        for (_, path) in files.iter().rev().take(2).rev() {
+        let mut begun: BTreeMap<u64, AuditEntry> = BTreeMap::new();
+        for (_, path) in files_if_any(folder)?.iter().rev().take(2).rev() {
             for line in std::fs::read(path)?.split_inclusive(|byte| *byte == b'\n') {
                 let Some(entry) = entry_of(line) else { continue };
                 match entry.begun {
+                    // The operation's name is in it.
+                    Some(number) if entry.step == "continued" => {
+                        begun.entry(number).and_modify(|begun| begun.about = entry.about);
+                    }
                     Some(number) => drop(begun.remove(&number)),
                     None if entry.step == "begun" => drop(begun.insert(entry.sequence, entry)),
                     None => {}
@@ -275,10 +297,14 @@ impl Inner {
             }
         }
         self.cut.extend(begun.into_iter().rev().take(CUT_MAX).rev().map(|(number, entry)| {
-            let AuditEntry { by, method, route, subject, .. } = entry;
             let about =
                 "it has no end: the daemon ended, or its caller left, meanwhile; look whether it was made";
-            let (step, about) = ("cut".to_owned(), about.to_owned());
+            let about = match entry.operation() {
+                Some(name) => AuditEntry::about_operation(name, about),
+                None => about.to_owned(),
+            };
+            let AuditEntry { by, method, route, subject, .. } = entry;
+            let step = "cut".to_owned();
             AuditEntry {
                 by,
                 step,
@@ -297,11 +323,7 @@ impl Inner {
     fn read(&mut self, folder: &Path) -> io::Result<usize> {
         self.head = AuditHead::default();
         let mut cut = 0;
-        let files = match files(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            found => found?,
-        };
-        for (number, path) in files.iter().rev() {
+        for (number, path) in files_if_any(folder)?.iter().rev() {
             let bytes = std::fs::read(path)?;
             let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             if whole < bytes.len() {
@@ -392,6 +414,14 @@ fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// The same, and none where there is no folder yet.
+fn files_if_any(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    match files(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 fn damaged(sequence: u64, why: &str) -> AuditEntry {

@@ -48,16 +48,12 @@ impl House {
     }
 
     /// Kills the daemon and starts it again.
-    fn again(self) -> House {
+    pub(crate) fn again(self) -> House {
         let House { net, folder, daemon, token: _ } = self;
         daemon.murder();
         let (config, inventory) = (folder.path().join("voldemort.toml"), folder.path().join("inventory"));
         let daemon = Daemon::start(&net, &config, inventory.to_str().unwrap());
-        // It writes a token of its own.
-        let line = daemon.said.iter().find(|line| line.contains("token: ")).unwrap();
-        let file = line.split("token: ").nth(1).unwrap().trim_end_matches(')').to_owned();
-        let token = std::fs::read_to_string(file).unwrap().trim().to_owned();
-        House { net, folder, daemon, token }
+        House::of(net, folder, daemon)
     }
 }
 

@@ -53,12 +53,22 @@ impl House {
         let inventory = here.join("inventory").display().to_string();
         let daemon = Daemon::behind(&net, &config, &["--new-site", "--inventory", &inventory], before);
         assert!(daemon.said.contains(&format!("API  {listen}")), "{:?}", daemon.said);
-        let line = daemon.said.iter().find(|line| line.contains("token: ")).unwrap();
-        let file = PathBuf::from(line.split("token: ").nth(1).unwrap().trim_end_matches(')'));
-        let metadata = std::fs::metadata(&file).unwrap();
+        let house = House::of(net, folder, daemon);
+        let metadata = std::fs::metadata(house.token_file()).unwrap();
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-        let token = std::fs::read_to_string(&file).unwrap().trim().to_owned();
-        Some(House { net, folder, daemon, token })
+        Some(house)
+    }
+
+    /// The daemon that was started there last, which wrote a token of its own.
+    pub(crate) fn of(net: Net, folder: tempfile::TempDir, daemon: Daemon) -> House {
+        let mut house = House { net, folder, daemon, token: String::new() };
+        house.token = std::fs::read_to_string(house.token_file()).unwrap().trim().to_owned();
+        house
+    }
+
+    fn token_file(&self) -> PathBuf {
+        let line = self.daemon.said.iter().find(|line| line.contains("token: ")).unwrap();
+        PathBuf::from(line.split("token: ").nth(1).unwrap().trim_end_matches(')'))
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

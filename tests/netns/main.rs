@@ -36,6 +36,7 @@ mod metadata;
 mod mount;
 mod neighbours;
 mod net;
+mod operations;
 mod power;
 mod relay;
 mod resources;

@@ -75,6 +75,33 @@ fn what_an_end_cut_off_is_said_by_the_next_daemon_and_only_once() {
 }
 
 #[test]
+fn an_operation_that_an_end_cut_off_is_found_by_its_name() {
+    let state = tempfile::tempdir().unwrap();
+    let audit = Audit::open(state.path());
+    let step =
+        |step: &str, begun: Option<u64>, about: &str| AuditEntry { step: step.into(), begun, ..entry(about) };
+    let add = |one: AuditEntry| audit.add(one).unwrap();
+    let (first, second) = (add(step("begun", None, "")), add(step("begun", None, "")));
+    add(step("continued", Some(first), "operation 0-1: update \"x\""));
+    add(step("continued", Some(second), "operation 0-12: y"));
+    add(step("ended", Some(second), "operation 0-12: y: done"));
+    let audit = Audit::open(state.path());
+    for entry in audit.take_cut() {
+        audit.add(entry).unwrap();
+    }
+    let steps = |name: &str| {
+        let found = audit.of_operation(name).unwrap();
+        found.into_iter().map(|entry| (entry.step, entry.begun)).collect::<Vec<_>>()
+    };
+    let pair = |step: &str, begun: u64| (step.to_owned(), Some(begun));
+    assert_eq!(steps("0-1"), [pair("continued", first), pair("cut", first)]);
+    assert_eq!(steps("0-12"), [pair("continued", second), pair("ended", second)]);
+    assert_eq!(steps("0-2"), []);
+    // Later ends say it no more.
+    assert_eq!(Audit::open(state.path()).take_cut(), []);
+}
+
+#[test]
 fn entries_that_come_while_the_disk_is_waited_for_are_written_together() {
     const CALLERS: usize = 40;
     let state = tempfile::tempdir().unwrap();
