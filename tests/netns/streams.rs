@@ -1,13 +1,17 @@
 //! Streams of events: very many at once, and over restarts and restored states of the daemon.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
+
 use super::callers::House;
 use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL};
+use super::net::{Net, within};
 
 /// A client that watches.
 struct Stream(BufReader<UnixStream>);
@@ -22,10 +26,14 @@ struct Event {
 impl Stream {
     /// Begins after the event of this id; with the status of the answer.
     fn open(socket: &Path, after: Option<&str>) -> (u16, Stream) {
+        Stream::of("/v1/events", socket, after)
+    }
+
+    fn of(path: &str, socket: &Path, after: Option<&str>) -> (u16, Stream) {
         let mut stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let last = after.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let head = "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n";
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n");
         write!(stream, "{head}{last}\r\n").unwrap();
         let mut stream = Stream(BufReader::new(stream));
         let status = stream.line().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -136,5 +144,75 @@ fn a_stream_goes_on_over_a_restart_and_begins_again_with_another_state() {
     assert_eq!(status, 200);
     let lineage = |id: &str| id.rsplit_once('.').unwrap().0.to_owned();
     assert_ne!(lineage(&again.next().unwrap().id), lineage(&last.id));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Machines that log, and lines of each: together more than a watcher may be behind, and each fewer than are kept of it.
+const LOGGING: u8 = 4;
+const LINES: usize = 4_000;
+
+/// Lines of syslog over one connection, as the machine of this number.
+fn log(net: &Net, machine: u8, lines: usize) {
+    let address = |text: String| text.parse::<SocketAddr>().unwrap().into();
+    within(&net.client, || {
+        let mut stream = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        stream.bind(&address(format!("10.0.10.{}:0", 40 + machine))).unwrap();
+        stream.connect(&address("10.0.10.1:514".into())).unwrap();
+        let line = |number: usize| format!("<13>1 - - - - - - {machine}/{number} {}\n", "x".repeat(200));
+        stream.write_all((0..lines).map(line).collect::<String>().as_bytes()).unwrap();
+    });
+}
+
+#[test]
+fn a_watcher_that_does_not_read_is_ended_as_slow_and_misses_nothing() {
+    let Some(house) = House::behind(&[], "") else { return };
+    let socket = house.socket();
+    let House { net, folder, daemon, .. } = house;
+    assert_eq!(daemon.stop(), Some(0));
+    let (config, manifest) = (folder.path().join("voldemort.toml"), folder.path().join("inventory/lab.toml"));
+    let add = |file: &Path, more: String| {
+        std::fs::write(file, std::fs::read_to_string(file).unwrap() + &more).unwrap();
+    };
+    add(&config, "\n[syslog]\nlisten = [\"tcp:10.0.10.1:514\"]\n".into());
+    for machine in 0..LOGGING {
+        let address = format!("10.0.10.{}", 40 + machine);
+        let mac = format!("00:11:22:33:55:{machine:02x}");
+        add(
+            &manifest,
+            format!("[deployment.d-{machine}]\nmac = '{mac}'\naddress = '{address}'\nboot = 'local'\n"),
+        );
+        net.client_ip(&["address", "add", &format!("{address}/24"), "dev", "cli"]);
+    }
+    let daemon = Daemon::start(&net, &config, manifest.parent().unwrap().to_str().unwrap());
+    let open = |after: Option<&str>| {
+        let (status, stream) = Stream::of("/v1/logs", &socket, after);
+        assert_eq!(status, 200);
+        stream
+    };
+    // It is up to date, and then does not read any more.
+    let mut slow = open(None);
+    log(&net, 0, 1);
+    let mut seen = vec![slow.find("0/0 ")];
+    (0..LOGGING).for_each(|machine| log(&net, machine, LINES));
+    // Who begins late and reads is behind as well, and gets all.
+    let all = 1 + usize::from(LOGGING) * LINES;
+    let mut other = open(None);
+    let lines: Vec<Event> = std::iter::from_fn(|| other.next()).take(all).collect();
+    assert!(lines.len() == all && lines.iter().all(|event| event.kind == "line"), "{:?}", lines.last());
+    let end = loop {
+        let event = slow.next().expect("the stream says why it ends");
+        match event.kind.as_str() {
+            "line" => seen.push(event),
+            _ => break event,
+        }
+    };
+    assert_eq!(end.kind, "slow", "{end:?}");
+    assert_eq!(slow.next(), None, "it is the last event");
+    let last = seen.last().unwrap().id.clone();
+    assert!(end.data.ends_with(&format!("go on with Last-Event-ID {last}")), "{}", end.data);
+    assert!(seen.len() + 10_000 < all, "{} lines were taken by nobody", seen.len());
+    let mut again = open(Some(&last));
+    seen.extend(std::iter::from_fn(|| again.next()).take(all - seen.len()));
+    assert!(seen == lines, "nothing is missed, and nothing comes twice");
     assert_eq!(daemon.stop(), Some(0));
 }

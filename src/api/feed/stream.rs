@@ -128,7 +128,8 @@ impl<B: Backend, F: Feed> Watcher<B, F> {
         let behind = newest.saturating_sub(self.since.after);
         if self.is_current && behind > F::BEHIND_MAX {
             let why = format!(
-                "this watcher is {behind} {} behind and takes them too slowly; go on with Last-Event-ID                  {lineage}.{}",
+                "this watcher is {behind} {} behind and takes them too slowly; go on with Last-Event-ID \
+                 {lineage}.{}",
                 F::NAME,
                 self.since.after
             );
