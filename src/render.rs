@@ -19,4 +19,4 @@ pub use builtin::Builtin;
 pub use cmdline::{CmdlineError, cmdline};
 pub use finding::{Finding, Verdict};
 pub use installer::Kind;
-pub use text::{RenderError, Text, Value, Values};
+pub use text::{RenderError, Scope, Text, Value, Values};

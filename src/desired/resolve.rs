@@ -31,7 +31,7 @@ mod unattended;
 mod variable;
 mod without;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -150,6 +150,8 @@ struct Digests {
     templates: HashMap<Name, [u8; 32]>,
     subnets: HashMap<Name, [u8; 32]>,
     secrets: HashMap<Name, [u8; 32]>,
+    /// Values that several deployments have, as they are hashed; the last ones first.
+    written: VecDeque<(Arc<render::Values>, Box<[u8]>)>,
 }
 
 impl<'a> Resolver<'a> {

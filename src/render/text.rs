@@ -5,12 +5,14 @@ mod engine;
 pub(crate) mod meter;
 mod place;
 mod scan;
+mod scope;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use place::Places;
+pub use scope::Scope;
 
 /// A value a template can use.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,9 +115,14 @@ impl Text {
         &self.0.uses
     }
 
+    /// The names of those variables, each once, in order.
+    pub fn wanted(&self) -> &[String] {
+        self.0.program.as_ref().map_or(&[], |program| program.wanted())
+    }
+
     /// Whether the template reads this variable.
     pub fn uses(&self, variable: &str) -> bool {
-        self.0.program.as_ref().is_some_and(|program| program.wanted().contains(variable))
+        self.wanted().binary_search_by(|name| name.as_str().cmp(variable)).is_ok()
     }
 
     /// Fills in the values. `secrets` knows the text of a secret by its name.
@@ -127,15 +134,17 @@ impl Text {
         values: &Values,
         secrets: &dyn Fn(&str) -> Option<String>,
     ) -> Result<String, RenderError> {
+        self.render_in(Scope::of(values), secrets)
+    }
+
+    /// The same with values that others share.
+    pub fn render_in(
+        &self,
+        scope: Scope<'_>,
+        secrets: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<String, RenderError> {
         let Some(program) = &self.0.program else { return Ok(self.0.source.to_string()) };
-        if program.wanted().iter().any(|name| !values.contains_key(name)) {
-            let missing = self.0.uses.iter().find(|found| !values.contains_key(&found.name));
-            if let Some(found) = missing {
-                let message = engine::unknown(&found.name, values.keys().map(String::as_str));
-                return Err(RenderError { line: found.line, column: found.column, message });
-            }
-        }
-        program.run(&self.0.source, &self.0.uses, values, secrets)
+        program.run(&self.0.source, &self.0.uses, scope, secrets)
     }
 }
 

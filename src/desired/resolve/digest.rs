@@ -11,21 +11,21 @@ use super::Digests;
 use crate::desired::{Boot, Deployment, DhcpOptions, Ipv6, Place, Subnet, Template};
 use crate::manifest::Sources;
 use crate::model::{Mac, Mode, Name, hex};
-use crate::render::Value;
+use crate::render::{Value, Values};
 
-/// Hashes values so that no two different sequences of them look alike.
-struct Sum(Sha256);
+/// Takes values so that no two different sequences of them look alike. They are hashed at the end.
+struct Sum(Vec<u8>);
 
 impl Sum {
     fn new(what: &str) -> Sum {
-        let mut sum = Sum(Sha256::new());
+        let mut sum = Sum(Vec::with_capacity(1 << 10));
         sum.text(what);
         sum
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.0.extend_from_slice(bytes);
     }
 
     fn text(&mut self, text: &str) {
@@ -33,7 +33,7 @@ impl Sum {
     }
 
     fn number(&mut self, number: u64) {
-        self.0.update(number.to_be_bytes());
+        self.0.extend_from_slice(&number.to_be_bytes());
     }
 
     fn shown(&mut self, value: impl std::fmt::Display) {
@@ -91,7 +91,7 @@ impl Sum {
     }
 
     fn end(self) -> [u8; 32] {
-        self.0.finalize().into()
+        Sha256::digest(&self.0).into()
     }
 }
 
@@ -216,12 +216,7 @@ pub(super) fn deployment(
             .and_then(|template| known.templates.get(&template.name))
             .map_or(&[][..], |digest| digest),
     );
-    sum.number(values.len() as u64);
-    for (key, value) in &**values {
-        sum.text(key);
-        sum.value(value);
-        secrets(value, &mut sum, known, sources);
-    }
+    known.values(values, sources, &mut sum);
     sum.number(*redeploy);
     sum.dhcp_options(options);
     if let Some(address6) = address6 {
@@ -234,6 +229,31 @@ pub(super) fn deployment(
     }
     hex(&sum.end()).into()
 }
+
+impl Digests {
+    /// What counts of the values, which most deployments share with others of their profile.
+    fn values(&mut self, values: &Arc<Values>, sources: &Sources, sum: &mut Sum) {
+        let known = self.written.iter().find(|(known, _)| Arc::ptr_eq(known, values));
+        if let Some((_, bytes)) = known {
+            return sum.0.extend_from_slice(bytes);
+        }
+        let start = sum.0.len();
+        sum.number(values.len() as u64);
+        for (key, value) in &**values {
+            sum.text(key);
+            sum.value(value);
+            secrets(value, sum, self, sources);
+        }
+        // Of its own alone no other deployment has them.
+        if Arc::strong_count(values) > 2 {
+            self.written.truncate(WRITTEN_MAX - 1);
+            self.written.push_front((values.clone(), sum.0[start..].into()));
+        }
+    }
+}
+
+/// Most profiles whose values are remembered.
+const WRITTEN_MAX: usize = 64;
 
 /// A secret's ciphertext replaces its text: when it changes, another text is served.
 fn secrets(value: &Value, sum: &mut Sum, known: &mut Digests, sources: &Sources) {

@@ -1,14 +1,15 @@
 //! Whether anybody can log in to what a template of the program installs: without a key and a password it locks every
 //! account, and the machine can only be installed again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::pool::of_pools;
 use super::{Resolver, deployments};
 use crate::desired::{Deployment, Template};
 use crate::manifest::{Code, Level, Mark, Problem};
 use crate::model::Name;
-use crate::render::Value;
+use crate::render::{Value, Values};
 
 /// Variables that are shell lines or settings of the installer's own: what they do is not known.
 const FREE: [&str; 4] = ["extra", "post", "late_command", "first_boot"];
@@ -21,9 +22,13 @@ impl Resolver<'_> {
             return;
         }
         let mut locked: BTreeMap<(&Name, Mark), Vec<&Name>> = BTreeMap::new();
+        // Most deployments share their values with others of their profile.
+        let mut open: HashMap<(*const Values, *const Template), bool> = HashMap::new();
         for deployment in self.desired.deployments.values() {
-            let Some(template) = deployment.template.as_deref() else { continue };
-            if template.origin.is_none() && !is_open(deployment, template) {
+            let Some(template) = &deployment.template else { continue };
+            let is_open = || is_open(deployment, template);
+            let key = (Arc::as_ptr(&deployment.values), Arc::as_ptr(template));
+            if template.origin.is_none() && !*open.entry(key).or_insert_with(is_open) {
                 let Some(mark) = self.settings_of(deployment) else { continue };
                 locked.entry((&template.name, mark)).or_default().push(&deployment.name);
             }

@@ -44,6 +44,9 @@ impl Resolver<'_> {
 
     /// The same for what claims of pools would install, where no deployment does. Nothing is kept from being served by it.
     fn unattended_pools(&self) -> Vec<Problem> {
+        if self.desired.pools.is_empty() {
+            return Vec::new();
+        }
         let deployments = self.desired.deployments.values();
         let known: BTreeSet<(&Name, Option<&Name>)> =
             deployments.map(|one| (&one.boot.name, one.template.as_ref().map(|own| &own.name))).collect();

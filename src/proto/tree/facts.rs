@@ -1,10 +1,11 @@
 //! What every template may know of the machine it is rendered for.
 
+use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::desired::Deployment;
 use crate::model::Mac;
-use crate::render::{Value, Values};
+use crate::render::{RenderError, Scope, Text, Value, Values};
 use crate::state::{Purpose, State};
 
 /// The variables of a deployment on the machine with `mac` at `address`: those that manifests
@@ -36,36 +37,56 @@ pub struct Facts<'a> {
 
 impl Facts<'_> {
     pub fn all(&self) -> Values {
-        self.some(&|_| true)
+        let mut all = Values::clone(&self.deployment.values);
+        all.extend(self.own(&|_| true));
+        all
     }
 
-    /// Calls `render` with the variables that `uses` names. Where that fails, `render` gets all of them,
-    /// because its message may name any.
-    pub fn fill<T, E>(
+    /// Calls `render` with the variables that `wanted` names, which are in order. Where that fails, `render` gets all of
+    /// them, because its message may name any.
+    pub fn fill<T, E>(&self, wanted: &[&str], render: impl Fn(&Values) -> Result<T, E>) -> Result<T, E> {
+        let mut some = self.own(&|name| wanted.binary_search(&name).is_ok());
+        for name in wanted {
+            if let Some(set) = self.deployment.values.get(*name).filter(|_| !some.contains_key(*name)) {
+                some.insert((*name).to_owned(), set.clone());
+            }
+        }
+        render(&some).or_else(|_| render(&self.all()))
+    }
+
+    /// The text with these variables, and the user data that the machine is given, if it is.
+    pub fn fill_text(
         &self,
-        uses: &dyn Fn(&str) -> bool,
-        render: impl Fn(&Values) -> Result<T, E>,
-    ) -> Result<T, E> {
-        render(&self.some(uses)).or_else(|_| render(&self.all()))
+        text: &Text,
+        user_data: Option<&str>,
+        secrets: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<String, RenderError> {
+        let given = |mut facts: Values| {
+            if let Some(given) = user_data.filter(|_| text.uses("user_data")) {
+                facts.insert("user_data".into(), Value::String(given.to_owned()));
+            }
+            facts
+        };
+        let own = given(self.own(&|name| text.uses(name)));
+        let filled = text.render_in(Scope::over(&own, &self.deployment.values), secrets);
+        filled.or_else(|_| text.render(&given(self.all()), secrets))
     }
 
-    /// The variables that are wanted: those that manifests set, and the generally known ones, empty
-    /// where nothing is known.
-    fn some(&self, wanted: &dyn Fn(&str) -> bool) -> Values {
+    /// The variables that are wanted, empty where nothing is known, but for those that manifests set.
+    fn own(&self, wanted: &dyn Fn(&str) -> bool) -> Values {
         let Facts { state, deployment, mac, address: _, at } = *self;
         let subnet = &deployment.subnet;
         let text = |value: Option<String>| Value::String(value.unwrap_or_default());
         let mut facts = Values::new();
+        let is_unset = |name: &str| wanted(name) && !deployment.values.contains_key(name);
         for list in ["packages", "users", "ssh_keys"] {
-            put(&mut facts, wanted, list, || Value::List(Vec::new()));
+            put(&mut facts, &is_unset, list, || Value::List(Vec::new()));
         }
         for empty in ["disk", "timezone", "user_data"] {
-            put(&mut facts, wanted, empty, || text(None));
+            put(&mut facts, &is_unset, empty, || text(None));
         }
-        put(&mut facts, wanted, "hostname", || text(Some(deployment.name.to_string())));
-        put(&mut facts, wanted, "domain", || text(subnet.domain.clone()));
-        let set = deployment.values.iter().filter(|(name, _)| wanted(name));
-        facts.extend(set.map(|(name, value)| (name.clone(), value.clone())));
+        put(&mut facts, &is_unset, "hostname", || text(Some(deployment.name.to_string())));
+        put(&mut facts, &is_unset, "domain", || text(subnet.domain.clone()));
         put(&mut facts, wanted, "name", || text(Some(deployment.name.to_string())));
         put(&mut facts, wanted, "mac", || text(Some(mac.to_string())));
         self.network(&mut facts, wanted);
@@ -120,11 +141,12 @@ impl Facts<'_> {
         put(facts, wanted, "nocloud_url", || {
             Value::String(format!("{server}/nocloud/{name}/{}/", state.token(Purpose::Metadata, deployment)))
         });
+        let hooks = OnceCell::new();
         for (variable, outcome) in
             [("completed_url", "completed"), ("failed_url", "failed"), ("progress_url", "progress")]
         {
             put(facts, wanted, variable, || {
-                let token = state.token(Purpose::Hooks, deployment);
+                let token = hooks.get_or_init(|| state.token(Purpose::Hooks, deployment));
                 Value::String(format!("{server}/hooks/{name}/{token}/{outcome}"))
             });
         }

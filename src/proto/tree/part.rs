@@ -104,18 +104,7 @@ impl<'a> Part<'a> {
                 return Err(RenderError { line: 0, column: 0, message });
             }
         };
-        let fill = |text: &Source| {
-            facts.fill(&|name| text.uses(name), |facts| {
-                match given.as_ref().filter(|_| text.uses("user_data")) {
-                    Some(given) => {
-                        let mut facts = facts.clone();
-                        facts.insert("user_data".into(), Value::String(given.clone()));
-                        text.render(&facts, &secret)
-                    }
-                    None => text.render(facts, &secret),
-                }
-            })
-        };
+        let fill = |text: &Source| facts.fill_text(text, given.as_deref(), &secret);
         let meta_data = || {
             let host = match facts.all().remove("hostname") {
                 Some(Value::String(host)) => host,

@@ -190,8 +190,11 @@ pub fn render(
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
-    let uses = |name: &str| boot.cmdline.iter().any(|word| word.uses(name));
-    let cmdline = facts.fill(&uses, |facts| render::cmdline(&boot.cmdline, facts, &secret))?;
+    let mut wanted: Vec<&str> =
+        boot.cmdline.iter().flat_map(|word| word.wanted()).map(String::as_str).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let cmdline = facts.fill(&wanted, |facts| render::cmdline(&boot.cmdline, facts, &secret))?;
     let comment = format!("{} from boot {}", deployment.name, boot.name);
     let server = state.server().reached_at(asker.at, &deployment.subnet);
     let initrd = boot.initrd.iter().collect();

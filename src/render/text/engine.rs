@@ -12,7 +12,8 @@ use liquid_lib::stdlib;
 use super::meter::{self, LARGEST_OUTPUT, Limited, Meter};
 use super::place::place;
 use super::scan::{Piece, Scan, Tag};
-use super::{RenderError, Use, Value, Values};
+use super::scope::{Globals, Memory, Scope};
+use super::{RenderError, Use, Value};
 use crate::render::{filter, near};
 
 /// A template the engine can run.
@@ -20,8 +21,10 @@ pub(super) struct Program {
     template: Template,
     texts: Arc<[String]>,
     tags: Vec<Tag>,
-    /// Names of variables from outside, each once.
-    wanted: BTreeSet<String>,
+    /// Names of variables from outside, each once, in order.
+    wanted: Vec<String>,
+    /// What it read of values that renders share.
+    memory: Memory,
     /// Names that the template makes itself.
     own: BTreeSet<String>,
     plain: Option<Vec<Piece>>,
@@ -68,18 +71,19 @@ impl Program {
         let template = parse(&scan.program).map_err(|message| blame(source, &scan.tags, message))?;
         let Scan { program: _, texts, tags, free, mut own, mut loops, plain } = scan;
         own.append(&mut loops);
-        let wanted = free.into_iter().map(|access| access.name).collect();
-        Ok(Program { template, texts: texts.into(), tags, wanted, own, plain })
+        let wanted: BTreeSet<String> = free.into_iter().map(|access| access.name).collect();
+        let (wanted, memory) = (wanted.into_iter().collect(), Memory::default());
+        Ok(Program { template, texts: texts.into(), tags, wanted, memory, own, plain })
     }
 
     /// The variables from outside, each once.
-    pub(super) fn wanted(&self) -> &BTreeSet<String> {
+    pub(super) fn wanted(&self) -> &[String] {
         &self.wanted
     }
 
     /// What the engine would make of a template of a few texts and bare variables, if those are no
     /// more than text, numbers or truths: most words of a command line are that.
-    fn fill(&self, values: &Values) -> Option<String> {
+    fn fill(&self, values: Scope<'_>) -> Option<String> {
         let mut filled = String::new();
         for piece in self.plain.as_ref()? {
             match piece {
@@ -102,7 +106,7 @@ impl Program {
         &self,
         source: &str,
         uses: &[Use],
-        values: &Values,
+        values: Scope<'_>,
         secrets: &dyn Fn(&str) -> Option<String>,
     ) -> Result<String, RenderError> {
         if let Some(filled) = self.fill(values) {
@@ -116,21 +120,35 @@ impl Program {
         &self,
         source: &str,
         uses: &[Use],
-        values: &Values,
+        values: Scope<'_>,
         secrets: &dyn Fn(&str) -> Option<String>,
     ) -> Result<String, RenderError> {
+        let shared = values.shared().map(|shared| self.memory.converted(shared, &self.wanted));
+        let wanted = shared.as_ref().map_or(&self.wanted, |shared| &shared.others);
+        if let Some(missing) = wanted.iter().find(|name| values.get(name).is_none()) {
+            // The first in the text, of all that are missing.
+            let first = uses.iter().find(|found| values.get(&found.name).is_none());
+            let (line, column) = first.map_or((1, 1), |found| (found.line, found.column));
+            let message = unknown(first.map_or(missing, |found| &found.name), values.names());
+            return Err(RenderError { line, column, message });
+        }
         let mut revealed = Vec::new();
-        let mut globals = Object::new();
-        for name in &self.wanted {
-            let Some(value) = values.get(name) else { continue };
+        let mut globals =
+            Globals { own: Object::new(), shared: shared.as_ref().map(|shared| &shared.object) };
+        let is_wanted = |name: &str| self.wanted.binary_search_by(|own| own.as_str().cmp(name)).is_ok();
+        let own = values.own().iter().filter(|(name, _)| is_wanted(name));
+        let rest = wanted.iter().filter(|name| !values.own().contains_key(*name));
+        let rest = rest.filter_map(|name| Some((name, values.get(name)?)));
+        for (name, value) in own.chain(rest) {
             let value = convert(value, secrets, &mut revealed).map_err(|secret| {
                 let place = uses.iter().find(|found| found.name == *name);
                 let (line, column) = place.map_or((1, 1), |found| (found.line, found.column));
                 RenderError { line, column, message: format!("there is no secret `{secret}` here") }
             })?;
-            globals.insert(name.clone().into(), value);
+            globals.own.insert(name.clone().into(), value);
         }
-        let weight = meter::weight(globals.as_value());
+        let weight =
+            meter::weight(globals.own.as_value()) + shared.as_ref().map_or(0, |shared| shared.weight);
         let runtime = RuntimeBuilder::new().set_globals(&globals).build();
         *runtime.registers().get_mut::<Meter>() = Meter::new(Arc::clone(&self.texts), weight);
         let mut out = Limited::new(LARGEST_OUTPUT);
@@ -150,7 +168,7 @@ impl Program {
         source: &str,
         tag: usize,
         report: &str,
-        values: &Values,
+        values: Scope<'_>,
         revealed: &[String],
     ) -> RenderError {
         let mut offset = self.tags.get(tag).map_or(0, |tag| tag.offset);
@@ -163,7 +181,7 @@ impl Program {
             if let Some(found) = accesses.find(|access| access.name == name) {
                 offset = found.offset;
             }
-            let known: BTreeSet<&str> = values.keys().chain(&self.own).map(String::as_str).collect();
+            let known: BTreeSet<&str> = values.names().chain(self.own.iter().map(String::as_str)).collect();
             message = unknown(name, known.iter().copied().filter(|known| *known != name));
         } else if let (Some(parent), Some(member)) = (context("variable"), context("requested index")) {
             let root = parent.split('.').next().unwrap_or(parent);
@@ -212,7 +230,7 @@ fn plain(report: &str) -> String {
 
 /// Converts to the engine's values. The texts of secrets are also added to `revealed`; the error is the
 /// name of a secret that is not known.
-fn convert(
+pub(super) fn convert(
     value: &Value,
     secrets: &dyn Fn(&str) -> Option<String>,
     revealed: &mut Vec<String>,

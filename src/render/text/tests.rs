@@ -274,8 +274,8 @@ proptest::proptest! {
         let Ok(parsed) = Text::parse(source.clone()) else { return Ok(()) };
         if let Some(program) = &parsed.0.program {
             let uses = parsed.variables();
-            let engine = program.execute(&source, uses, &values, &secrets);
-            proptest::prop_assert_eq!(program.run(&source, uses, &values, &secrets), engine);
+            let engine = program.execute(&source, uses, Scope::of(&values), &secrets);
+            proptest::prop_assert_eq!(program.run(&source, uses, Scope::of(&values), &secrets), engine);
         }
     }
 
