@@ -128,7 +128,8 @@ fn state(desired: Arc<Desired>, deployment: &Deployment) -> State {
 fn answer_file(state: &State, deployment: &Deployment, file: &str) -> Result<String, String> {
     let name = &deployment.name;
     let answers = deployment.template.iter().flat_map(|template| template.kind.files());
-    let files: Vec<&str> = answers.chain(METADATA_FILES).map(|file| file.name).collect();
+    let texts = answers.chain(METADATA_FILES).filter(|file| tree::is_text(file));
+    let files: Vec<&str> = texts.map(|file| file.name).collect();
     if !files.contains(&file) {
         return Err(format!("{name} has no answer file {file}; it has: {}", files.join(", ")));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Boot, DhcpOptions, Subnet, Template};
 use crate::model::{Name, Origin};
+use crate::render::installer::Completion;
 use crate::render::{Kind, Text, Value};
 
 /// One `[deployment.NAME]` with all it inherits.
@@ -85,9 +86,18 @@ impl Deployment {
         self.template.as_ref().is_some_and(uses) || own.map_or_else(|| self.has_metadata(), uses)
     }
 
+    /// Whether its installer says when it is done.
+    pub fn reports(&self) -> bool {
+        let reports =
+            |template: &Arc<Template>| template.kind.installer().completion != Completion::SecondBoot;
+        self.template.as_ref().is_none_or(reports)
+    }
+
     /// Whether its installer fetches answers, and can destroy nothing before it has them.
     pub fn has_answers(&self) -> bool {
         let asks = |word: &Text| word.uses("answers_url") || word.uses("answers_base_url");
-        self.template.is_some() && self.boot.cmdline.iter().any(asks)
+        let by_dhcp = |template: &Arc<Template>| template.kind.installer().by_dhcp;
+        let told = self.boot.cmdline.iter().any(asks);
+        self.template.as_ref().is_some_and(|template| told || by_dhcp(template))
     }
 }

@@ -31,6 +31,12 @@ words! {
         Autoyast = "autoyast",
         /// SUSE's installer after YaST.
         Agama = "agama",
+        /// Alpine Linux.
+        Alpine = "alpine",
+        /// Proxmox VE.
+        Proxmox = "proxmox",
+        /// Talos.
+        Talos = "talos",
         /// Any other text, fetched by whatever the boot runs.
         Plain = "plain",
     }

@@ -37,9 +37,9 @@ use crate::state::{Permit, Report, Stage, State};
 
 pub use super::http::Method;
 pub use asker::{Asker, Link, Standing, Transport};
-pub use facts::{Facts, facts, facts_at};
+pub use facts::{Facts, answers_url, facts, facts_at};
 pub use name::{Form, Target};
-pub use part::render as answer_file;
+pub use part::{is_text, render as answer_file};
 pub use script::render as boot_script;
 
 /// The result of a request for a name.

@@ -85,7 +85,7 @@ const LONGEST_SCRIPT: usize = 64 * 1024;
 type Rule = (&'static str, fn(&Limits, &Values) -> Option<String>);
 
 /// The rules for values. The types are right, or something else was reported.
-pub const RULES: [Rule; 11] = [
+pub const RULES: [Rule; 13] = [
     ("layout", layout),
     ("second_disk", second_disk),
     ("network", |_, values| one_of(get(values, "network"), &["dhcp", "static"])),
@@ -93,6 +93,9 @@ pub const RULES: [Rule; 11] = [
     // Of kickstart and of preseed alone.
     ("partitioning", |_, values| one_of(get(values, "partitioning"), &["lvm", "plain", "thinp", "btrfs"])),
     ("method", |_, values| one_of(get(values, "method"), &["regular", "lvm", "crypto", "raid"])),
+    // Of Talos alone.
+    ("type", machine_type),
+    ("endpoint", |_, values| url(get(values, "endpoint"), &["https://"])),
     ("bond_mode", |_, values| one_of(get(values, "bond_mode"), &BOND_MODES)),
     ("mirror", mirror),
     ("proxy", |_, values| url(get(values, "proxy"), &["http://", "https://"])),
@@ -135,6 +138,17 @@ fn layout(limits: &Limits, values: &Values) -> Option<String> {
         }
         "encrypted" if lacks("disk_passphrase") => {
             Some("encrypted needs `disk-passphrase`, a secret".to_owned())
+        }
+        _ => None,
+    })
+}
+
+fn machine_type(_: &Limits, values: &Values) -> Option<String> {
+    let kind = get(values, "type");
+    let lacks = |name: &str| !values.get(name).is_some_and(is_set);
+    one_of(kind, &["worker", "controlplane"]).or_else(|| match kind {
+        "controlplane" if lacks("machine_ca_key") || lacks("cluster_ca_key") => {
+            Some("controlplane needs `machine-ca-key` and `cluster-ca-key`".to_owned())
         }
         _ => None,
     })
@@ -246,10 +260,7 @@ mod tests {
             let Some(template) = &installer.template else { continue };
             let builtin = crate::render::builtin::lookup(installer.kind.name()).unwrap();
             for name in inputs().iter().map(|input| input.name).chain(known()) {
-                let network =
-                    installer.kind == installer::Kind::CloudInit && installer::NETWORK_CONFIG.uses(name);
-                let reads = builtin.text().uses(name) || network;
-                assert_eq!(reads, template.limits.can(name), "{} {name}", installer.kind);
+                assert_eq!(builtin.reads(name), template.limits.can(name), "{} {name}", installer.kind);
             }
             for unable in template.limits.cannot {
                 let is_common = inputs().iter().any(|input| input.name == unable.variable);

@@ -2,6 +2,7 @@
 //! `model::installer`; a kind without a description does not compile.
 
 mod agama;
+mod alpine;
 mod autoinstall;
 mod autoyast;
 mod cloud_init;
@@ -9,6 +10,8 @@ mod ignition;
 mod kickstart;
 mod plain;
 mod preseed;
+mod proxmox;
+mod talos;
 
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -18,6 +21,8 @@ use super::builtin::Input;
 use super::common::Limits;
 use super::finding::Finding;
 use super::near;
+pub use alpine::pack as overlay;
+
 pub use crate::model::{InstallerKind as Kind, InstallerProof as Proof};
 
 /// The description of a kind of installer.
@@ -29,6 +34,8 @@ pub struct Installer {
     /// Whether the installer gets the folder (with a slash at its end, as `s=` of NoCloud
     /// needs it) rather than the main file.
     pub takes_folder: bool,
+    /// Whether it learns the URL of its answers from DHCP (option 250) rather than from the command line.
+    pub by_dhcp: bool,
     /// What its reader makes of a rendered file, in any order; see `Kind::read`.
     pub check: fn(&str) -> Vec<Finding>,
     /// What must stand on the command line, the most important first. Empty where the reader is not
@@ -74,7 +81,7 @@ pub struct Image {
 pub enum Completion {
     /// The answer file has the installer fetch `completed_url`.
     Hook,
-    /// The machine boots from the network once more.
+    /// Nothing reports it. That the machine boots once more shows that it ended, and a person says how (`adopt`).
     SecondBoot,
     /// The installed system is asked.
     Probe,
@@ -113,6 +120,10 @@ pub enum AnswerContent {
     MetaDataWithKeys,
     /// cloud-init's network configuration; no bytes unless the built-in template has one to give.
     NetworkConfig,
+    /// The script of the first start that belongs to the built-in template of Proxmox; no bytes without that.
+    FirstBoot,
+    /// The rendered template in an overlay of Alpine Linux.
+    Overlay,
     /// No bytes, but found: cloud-init asks eleven times for a file that is missing.
     Empty,
 }
@@ -139,6 +150,9 @@ impl Kind {
             Kind::Ignition => &ignition::INSTALLER,
             Kind::Autoyast => &autoyast::INSTALLER,
             Kind::Agama => &agama::INSTALLER,
+            Kind::Alpine => &alpine::INSTALLER,
+            Kind::Proxmox => &proxmox::INSTALLER,
+            Kind::Talos => &talos::INSTALLER,
             Kind::Plain => &plain::INSTALLER,
         }
     }
@@ -200,6 +214,30 @@ pub static NETWORK_CONFIG: LazyLock<Text> = LazyLock::new(|| {
     ))
     .expect("a test parses it")
 });
+
+/// `first-boot` of the built-in Proxmox template.
+pub static FIRST_BOOT: LazyLock<Text> = LazyLock::new(|| {
+    Text::parse(concat!(
+        include_str!("../../templates/part/scripts.liquid"),
+        include_str!("../../templates/part/proxmox-first-boot.liquid")
+    ))
+    .expect("a test parses it")
+});
+
+impl AnswerContent {
+    /// The template of a file that a built-in template has beside its main file.
+    pub fn part(self) -> Option<&'static Text> {
+        match self {
+            AnswerContent::NetworkConfig => Some(&NETWORK_CONFIG),
+            AnswerContent::FirstBoot => Some(&FIRST_BOOT),
+            AnswerContent::Main
+            | AnswerContent::MetaData
+            | AnswerContent::MetaDataWithKeys
+            | AnswerContent::Overlay
+            | AnswerContent::Empty => None,
+        }
+    }
+}
 
 const fn main_file(name: &'static str) -> AnswerFile {
     AnswerFile { name, content: AnswerContent::Main }

@@ -3,4 +3,4 @@
 pub(super) mod cloud;
 mod mime;
 pub(super) mod xml;
-mod yaml;
+pub(super) mod yaml;

@@ -42,8 +42,8 @@ pub struct Text {
 
 impl Text {
     /// A text that is not requested again: its entity tag is made when a reply needs it.
-    pub fn untagged(text: String) -> Text {
-        Text { etag: "".into(), bytes: text.into() }
+    pub fn untagged(bytes: impl Into<Bytes>) -> Text {
+        Text { etag: "".into(), bytes: bytes.into() }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::state::{Event, Stage, State};
 pub enum Sender {
     Firmware,
     Ipxe,
+    /// The DHCP client of an installer that learns the URL of its answers this way.
+    Installer,
 }
 
 /// Message type; the number is that of option 53.
@@ -29,7 +31,9 @@ pub enum Kind {
 const OPTIONS: usize = 240;
 const MESSAGE_TYPE: u8 = 53;
 const NAK: u8 = 6;
+const PARAMETERS: u8 = 55;
 const BOOT_FILE: u8 = 67;
+const ANSWERS_URL: u8 = 250;
 
 /// A reply, read as firmware does.
 #[derive(Clone, Debug)]
@@ -121,6 +125,16 @@ impl Client<'_> {
         self.exchange(state, Sender::Firmware, Kind::Discover, None).map(|(reply, _)| reply.0)
     }
 
+    /// The URL of the answers, as the DHCP client of an installer asks for it.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn answers_url(&self, state: &mut State) -> Result<String, String> {
+        let (offer, _) = self.exchange(state, Sender::Installer, Kind::Discover, None)?;
+        let url = offer.option(ANSWERS_URL).ok_or("DHCP gives its installer no URL (option 250)")?;
+        Ok(String::from_utf8_lossy(url).into_owned())
+    }
+
     fn exchange(
         &self,
         state: &mut State,
@@ -161,8 +175,12 @@ impl Client<'_> {
             bytes.extend(value);
         };
         option(MESSAGE_TYPE, &[kind as u8]);
-        option(60, format!("{class}:Arch:{arch:05}:UNDI:003000").as_bytes());
-        option(93, &arch.to_be_bytes());
+        if sender == Sender::Installer {
+            option(PARAMETERS, &[1, 3, 6, 15, ANSWERS_URL]);
+        } else {
+            option(60, format!("{class}:Arch:{arch:05}:UNDI:003000").as_bytes());
+            option(93, &arch.to_be_bytes());
+        }
         if let Some(address) = requested {
             option(50, &address.octets());
             option(54, &self.link.server.octets());

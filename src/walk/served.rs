@@ -27,6 +27,8 @@ pub fn served(state: &State, deployment: &Deployment, now: Time) -> Vec<Served> 
     served.extend(boot(state, deployment, mac));
     let files = deployment.template.iter().flat_map(|template| template.kind.files());
     let metadata = METADATA_FILES.iter().filter(|_| deployment.has_metadata());
+    // An archive of the main file says nothing more.
+    let files = files.filter(|file| tree::is_text(file));
     served.extend(files.chain(metadata).filter_map(|file| {
         let text = tree::answer_file(state, deployment, file.name)?;
         Some((file.name.to_owned(), text.unwrap_or_else(|error| format!("can't be rendered: {error}"))))

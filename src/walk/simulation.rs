@@ -12,7 +12,7 @@ use super::script::Script;
 use super::shared::{Boot, DhcpState, Question, Rest, Shared, Start, url};
 use super::{End, Fault, Route, SimulatedBoot, Step, Stop};
 use crate::desired::Deployment;
-use crate::model::{Content, Firmware, Mac, Time};
+use crate::model::{Content, Firmware, Mac, Mode, Time};
 use crate::proto::tree::{Artifact, Asker, Transport};
 use crate::state::{Server, State};
 
@@ -166,7 +166,7 @@ impl<'a> Simulation<'a> {
         }
         // From here on the installer sends the requests, whatever loaded it.
         let asker = Asker { transport: Transport::Http, ..asker };
-        self.fetch_answers(asker, &cmdline, shared)?;
+        self.fetch_answers(asker, mac, &cmdline, shared)?;
         if deployment.installs() {
             self.complete(asker, &cmdline)?;
         }
@@ -189,6 +189,9 @@ impl<'a> Simulation<'a> {
     fn complete(&mut self, asker: Asker, cmdline: &str) -> Result<(), Stop> {
         let answers = self.answers.iter().map(|(_, text)| text_of(text));
         let url = completion(&self.url, std::iter::once(cmdline.into()).chain(answers));
+        if url.is_none() && !self.deployment.reports() {
+            return Ok(());
+        }
         let nothing = "nothing ever calls completed_url, so the installation would never count as done";
         let url = url.ok_or_else(|| Fault::NoCompletion.stop(nothing))?;
         self.fetch(asker, &url).map_err(|why| Fault::Afterwards.stop(why))?;
@@ -294,17 +297,38 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// Fetches the files that the kernel command line names below this machine's answers.
-    fn fetch_answers(&mut self, asker: Asker, cmdline: &str, shared: &mut Shared) -> Result<(), Stop> {
+    /// The URL of the answers, for an installer that learns it from DHCP.
+    fn told_by_dhcp(&mut self, mac: Mac) -> Result<String, String> {
+        let subnet = &self.deployment.subnet;
+        let cidr = subnet.cidr.filter(|_| subnet.mode == Mode::Server).ok_or_else(|| {
+            let name = &subnet.name;
+            format!("its installer learns from DHCP where its answers are, and voldemort gives no IPv4 addresses on {name}")
+        })?;
+        let (cpu, firmware, now) = (self.deployment.boot.cpu, self.route.firmware(), self.now);
+        let link = link(&self.state, cidr);
+        Client { mac, cpu, firmware, link: &link, now }.answers_url(&mut self.state)
+    }
+
+    /// Fetches the files that the kernel command line, or DHCP, names below this machine's answers.
+    fn fetch_answers(
+        &mut self,
+        asker: Asker,
+        mac: Mac,
+        cmdline: &str,
+        shared: &mut Shared,
+    ) -> Result<(), Stop> {
         let deployment = self.deployment;
         let Some(template) = deployment.template.as_ref().filter(|_| deployment.has_answers()) else {
             return Ok(());
         };
         let root = format!("{}/answers/", self.url);
-        let Some(start) = cmdline.find(&root) else {
-            return Err(Fault::NoAnswers.stop("the kernel command line names no answer file"));
+        let url = match cmdline.find(&root) {
+            Some(start) => url_at(cmdline, start, &self.url).to_owned(),
+            None if template.kind.installer().by_dhcp => {
+                self.told_by_dhcp(mac).map_err(|why| Fault::NoAnswers.stop(why))?
+            }
+            None => return Err(Fault::NoAnswers.stop("the kernel command line names no answer file")),
         };
-        let url = url_at(cmdline, start, &self.url);
         let folder = &url[..url.rfind('/').map_or(url.len(), |slash| slash + 1)];
         for file in template.kind.files() {
             let artifact = self.fetch_once(asker, &format!("{folder}{}", file.name), shared);

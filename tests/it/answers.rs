@@ -7,7 +7,7 @@ use std::fmt::Write;
 use crate::program::voldemort;
 
 /// The words by which a boot leads to answers of a kind.
-const BOOTS: [(&str, &str); 8] = [
+const BOOTS: [(&str, &str); 11] = [
     ("preseed", "auto=true priority=critical url={{ answers_url }}"),
     ("kickstart", "inst.ks={{ answers_url }}"),
     ("autoinstall", "autoinstall ip=dhcp ds=nocloud-net;s={{ answers_url }}"),
@@ -15,6 +15,9 @@ const BOOTS: [(&str, &str); 8] = [
     ("ignition", "ignition.firstboot ignition.config.url={{ answers_url }}"),
     ("autoyast", "autoyast={{ answers_url }}"),
     ("agama", "inst.auto={{ answers_url }}"),
+    ("alpine", "apkovl={{ answers_base_url }}alpine.apkovl.tar.gz"),
+    ("proxmox", "proxmox-start-auto-installer"),
+    ("talos", "talos.platform=metal talos.config={{ answers_url }}"),
     ("plain", "answers={{ answers_url }}"),
 ];
 

@@ -209,6 +209,12 @@ fn wrong(block: &str) -> Option<String> {
     }
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("page.toml"), block).unwrap();
+    // Secrets that a page names are files beside it.
+    std::fs::create_dir(folder.path().join("secrets")).unwrap();
+    for name in block.split("{ secret = \"talos-").skip(1).filter_map(|rest| rest.split('"').next()) {
+        let secret = include_str!("../golden/inventory/tree/secrets/root-password.age");
+        std::fs::write(folder.path().join(format!("secrets/talos-{name}.age")), secret).unwrap();
+    }
     let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     let loaded = check(folder.path(), &Shelf::new(Vec::new(), None), &options).unwrap();
     (loaded.errors() > 0).then(|| loaded.report().to_string())

@@ -195,9 +195,9 @@ fn the_installer_takes_our_preseed_files() {
     none_refused(&files, &installer.read(&files, false));
 }
 
-#[test]
-fn ignition_takes_our_configurations() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/readers/ignition");
+/// The program of a folder here, built.
+fn go_program(name: &str) -> Option<(tempfile::TempDir, PathBuf)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/readers").join(name);
     let built = tempfile::tempdir().unwrap();
     let program = built.path().join("reader");
     let ready = has("go") && {
@@ -205,12 +205,51 @@ fn ignition_takes_our_configurations() {
         go.args(["build", "-o"]).arg(&program).arg(".").current_dir(folder);
         go.status().is_ok_and(|status| status.success())
     };
-    if !ready {
+    ready.then_some((built, program))
+}
+
+#[test]
+fn ignition_takes_our_configurations() {
+    let Some((_built, program)) = go_program("ignition") else {
         return missing("Ignition's parser", "a Go module; tests/run installs go");
-    }
+    };
     let (_folder, files) = rendered(Kind::Ignition);
     let output = Command::new(&program).args(files.iter().map(|(path, _)| path)).output().unwrap();
     none_refused(&files, &said(&String::from_utf8_lossy(&output.stdout), &files));
+}
+
+#[test]
+fn our_proxmox_answers_are_toml() {
+    let (_folder, files) = rendered(Kind::Proxmox);
+    let Some(output) = python("python3", include_str!("readers/answer_toml.py"), &files) else {
+        return missing("tomllib", "python3, 3.11 or later");
+    };
+    none_refused(&files, &said(&output, &files));
+}
+
+#[test]
+fn talos_takes_our_machine_configurations() {
+    let Some((_built, program)) = go_program("talos") else {
+        return missing("Talos's library", "a Go module; tests/run installs go");
+    };
+    let (_folder, files) = rendered(Kind::Talos);
+    let output = Command::new(&program).args(files.iter().map(|(path, _)| path)).output().unwrap();
+    none_refused(&files, &said(&String::from_utf8_lossy(&output.stdout), &files));
+}
+
+#[test]
+fn the_shell_of_busybox_takes_our_alpine_scripts() {
+    if !has("busybox") {
+        return missing("busybox", "package busybox");
+    }
+    let (_folder, files) = rendered(Kind::Alpine);
+    let one = |(path, _): &(PathBuf, String)| {
+        let output = Command::new("busybox").args(["ash", "-n"]).arg(path).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(said) }
+    };
+    let said: Vec<Result<(), String>> = files.iter().map(one).collect();
+    none_refused(&files, &said);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::media::guess::Kernel;
 use crate::render::installer::{self, Image};
 
 /// Systems that read no answer files, by the arguments that their own documents ask for.
-static OTHERS: [Image; 5] = [DEBIAN_LIVE, ARCH, PROXMOX, ALPINE, DRACUT_LIVE];
+static OTHERS: [Image; 3] = [DEBIAN_LIVE, ARCH, DRACUT_LIVE];
 
 /// What a system needs whose layout is that of another one, by its name (see `media::distribution`).
 static NAMED: [(&str, Image); 11] = [
@@ -75,27 +75,6 @@ const ARCH: Image = Image {
     cmdline: &["ip=dhcp", "archisobasedir=arch", "archiso_http_srv={{ media_url }}/", "checksum=y"],
     wants_disc: |_| false,
     hint: "",
-};
-
-const PROXMOX: Image = Image {
-    recognises: |_, has| {
-        has("proxmox/packages/Packages.gz") || has("pve-installer.squashfs") || has("boot/linux26")
-    },
-    cmdline: &["ro", "proxmox-start-auto-installer"],
-    wants_disc: |_| false,
-    hint: "Proxmox looks for its image inside the initrd: append it to the initrd first",
-};
-
-const ALPINE: Image = Image {
-    recognises: |_, has| has(".alpine-release") || has("boot/modloop-lts") || has("boot/modloop-virt"),
-    cmdline: &[
-        "ip=dhcp",
-        "modules=loop,squashfs",
-        "alpine_repo={{ media_url }}/apks",
-        "modloop={{ media_url }}/boot/modloop-lts",
-    ],
-    wants_disc: |_| false,
-    hint: "modloop is named after the kernel's flavour",
 };
 
 /// The system that a kernel of an image belongs to. Systems without answer files are tried first: they have

@@ -70,6 +70,10 @@ impl Resolver<'_> {
 }
 
 fn is_open(deployment: &Deployment, template: &Template) -> bool {
+    let builtin = template.kind.installer().template.as_ref();
+    if builtin.is_some_and(|builtin| !builtin.limits.can("ssh_keys")) {
+        return true;
+    }
     let value = |name: &str| deployment.values.get(name);
     let is_set = |name: &&str| value(name).is_some_and(|value| !is_empty(value));
     let is_free = FREE.iter().filter(|name| template.text.uses(name)).any(is_set);

@@ -81,7 +81,7 @@ impl Resolver<'_> {
             Some(first) => (first.mark, "no word of this command line uses `answers_url`"),
             None => (own.mark, "it has no command line"),
         };
-        if !uses("answers_url") && !uses("answers_base_url") {
+        if !template.kind.installer().by_dhcp && !uses("answers_url") && !uses("answers_base_url") {
             // The completion call of the boot itself, where the reader of the answers is unknown.
             if needs.is_empty() && uses("completed_url") {
                 return None;
@@ -89,7 +89,7 @@ impl Resolver<'_> {
             let message =
                 format!("boot `{}` never reads the answers of template `{}`", boot.name, template.name);
             let problem = Problem::new(Code::NoAnswers, mark, message, label);
-            let naming = needs.iter().find(|need| need.help.contains("answers_url"));
+            let naming = needs.iter().find(|need| need.help.contains("{{ answers_"));
             let help = naming.map_or("use `{{ answers_url }}` in one of its words", |need| need.help);
             return Some(concerning(problem, users).help(help));
         }

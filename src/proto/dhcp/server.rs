@@ -13,9 +13,10 @@ use super::wire::{MessageType, Request, code};
 use super::{CLIENT_PORT, Decision, Destination, Link, Reason};
 use crate::desired::dhcp_options::{Route, pack};
 use crate::model::{Cidr, Span, Time, Unknown};
+use crate::proto::tree;
 use crate::state::event::Offered;
 use crate::state::lease::OFFER_HOLD;
-use crate::state::{Event, LeaseAction, LeaseRequest, LeaseState, Stage, State, Supply};
+use crate::state::{Duty, Event, LeaseAction, LeaseRequest, LeaseState, Stage, State, Supply};
 
 /// Sub-option of 82: the address that the relay asks to be used as server identifier (RFC 5107).
 const SERVER_ID_OVERRIDE: u8 = 11;
@@ -307,7 +308,23 @@ impl Case<'_> {
             reply.address(code::BROADCAST, broadcast);
         }
         self.add_options(asker, &mut reply);
+        if let Some(url) = self.answers_url(asker).filter(|_| !reply.has(code::ANSWERS_URL)) {
+            reply.extra(code::ANSWERS_URL, url.as_bytes());
+        }
         reply
+    }
+
+    /// What an installer asks for that learns the URL of its answers this way.
+    fn answers_url(&self, asker: &Asker) -> Option<String> {
+        let asks = self.request.option(code::PARAMETERS)?.contains(&code::ANSWERS_URL);
+        let deployment = asker.deployment.filter(|deployment| {
+            let template = deployment.template.as_ref();
+            asks && template.is_some_and(|template| template.kind.installer().by_dhcp)
+        })?;
+        matches!(self.state.duty(deployment), Duty::Install { .. }).then(|| {
+            let own = self.own_address(asker).into();
+            tree::answers_url(self.state, deployment, self.request.mac, Some(own))
+        })
     }
 
     /// What the inventory adds: the subnet's options, over them the machine's, over them those

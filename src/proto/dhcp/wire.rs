@@ -59,6 +59,8 @@ pub(super) mod code {
     pub(crate) const IPXE: u8 = 175;
     pub(crate) const CONFIG_FILE: u8 = 209;
     pub(crate) const MICROSOFT_ROUTES: u8 = 249;
+    /// Of Proxmox's installer: the URL of its answers.
+    pub(crate) const ANSWERS_URL: u8 = 250;
 }
 
 /// Why a datagram is no DHCP message that could be answered.

@@ -25,6 +25,18 @@ pub fn facts_at(
     Facts { state, deployment, mac, address, at }.all()
 }
 
+/// The URL of the answers of a deployment for a machine that reached the daemon at its address `at`.
+pub fn answers_url(state: &State, deployment: &Deployment, mac: Mac, at: Option<IpAddr>) -> String {
+    let mut facts = Values::new();
+    let server = state.server().url_at(state.server().reached_at(at, &deployment.subnet));
+    Facts { state, deployment, mac, address: None, at }.urls(
+        &mut facts,
+        &|name| name == "answers_url",
+        &server,
+    );
+    facts.remove("answers_url").map_or_else(String::new, |url| url.to_string())
+}
+
 /// Where the variables of a deployment come from.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {

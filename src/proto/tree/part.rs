@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Answer, Artifact, Facts, Refusal, RefusalReason, script};
 use crate::desired::{Deployment, Machine, Template};
 use crate::model::{Content, Mac};
@@ -33,11 +35,10 @@ pub(super) fn serve(
     let text = match state.memo().filter(|_| !has_user_data) {
         Some(memo) => {
             let subject = part.subject(state, deployment, at);
-            let tagged =
-                |text: String| Text { etag: script::digest(text.as_bytes()).into(), bytes: text.into() };
-            memo.get(state, deployment, subject, || render().map(tagged))
+            let tagged = |bytes: Bytes| Text { etag: script::digest(&bytes).into(), bytes };
+            memo.get(state, deployment, subject, || render().map(|text| tagged(bytes_of(file, text))))
         }
-        None => render().map(Text::untagged),
+        None => render().map(|text| Text::untagged(bytes_of(file, text))),
     };
     let Text { bytes, etag } = text.map_err(|error: RenderError| {
         Refusal::new(RefusalReason::Busy, format!("{name} can't be rendered: {error}"))
@@ -45,7 +46,7 @@ pub(super) fn serve(
     Ok(Answer::Serve(Artifact {
         text: format!("{name} of {}", deployment.name),
         content: Content::Bytes(bytes),
-        media_type: "text/plain; charset=utf-8",
+        media_type: if is_text(file) { "text/plain; charset=utf-8" } else { "application/gzip" },
         etag: etag.to_string(),
         stage,
         mac: None,
@@ -53,8 +54,17 @@ pub(super) fn serve(
     }))
 }
 
-/// One of the deployment's answer files, or one of its metadata (`nocloud/user-data`); `None` if its template's
-/// kind has no such file.
+/// Whether what is served is the text, and not an archive of it.
+pub fn is_text(file: &AnswerFile) -> bool {
+    file.content != AnswerContent::Overlay
+}
+
+fn bytes_of(file: &AnswerFile, text: String) -> Bytes {
+    if is_text(file) { text.into() } else { installer::overlay(&text).into() }
+}
+
+/// One of the deployment's answer files, or one of its metadata (`nocloud/user-data`), of an archive the text in it;
+/// `None` if its template's kind has no such file.
 pub fn render(state: &State, deployment: &Deployment, file: &str) -> Option<Result<String, RenderError>> {
     let answers = deployment.template.iter().flat_map(|template| template.kind.files());
     let file = answers.chain(installer::METADATA_FILES).find(|known| known.name == file)?;
@@ -117,12 +127,14 @@ impl<'a> Part<'a> {
             AnswerContent::Main if is_metadata && deployment.user_data.is_none() && given.is_some() => {
                 Ok(given.unwrap_or_default())
             }
-            AnswerContent::Main => template.map_or(Ok(String::new()), |template| fill(&template.text)),
+            AnswerContent::Main | AnswerContent::Overlay => {
+                template.map_or(Ok(String::new()), |template| fill(&template.text))
+            }
             AnswerContent::Empty => Ok(String::new()),
-            AnswerContent::NetworkConfig => match template.filter(|template| template.origin.is_none()) {
-                Some(_) => fill(&installer::NETWORK_CONFIG),
-                None => Ok(String::new()),
-            },
+            AnswerContent::NetworkConfig | AnswerContent::FirstBoot => {
+                let builtin = template.filter(|template| template.origin.is_none());
+                builtin.and(file.content.part()).map_or(Ok(String::new()), fill)
+            }
             AnswerContent::MetaData => Ok(meta_data()),
             AnswerContent::MetaDataWithKeys => Ok(meta_data() + &fill(&installer::PUBLIC_KEYS)?),
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Completion, Installer, Kind, Need, Proof, Template, main_file};
 use crate::render::builtin::{Input, list, text};
-use crate::render::common::{Limits, Unable};
+use crate::render::common::Limits;
 use crate::render::finding::{Finding, asks, refused};
 
 /// Agama's documentation, "boot options".
@@ -19,6 +19,7 @@ pub(super) static INSTALLER: Installer = Installer {
     kind: Kind::Agama,
     files: &[main_file("profile.json")],
     takes_folder: false,
+    by_dhcp: false,
     check: read,
     needs: &[Need {
         words: &["inst.auto=", "agama.auto="],
@@ -35,11 +36,7 @@ pub(super) static INSTALLER: Installer = Installer {
             include_str!("../../../templates/agama.liquid")
         ),
         inputs: template_inputs,
-        limits: &Limits {
-            cannot: &[Unable { variable: "second_disk", why: "its layouts take one disk" }],
-            layouts: &["plain", "lvm", "encrypted"],
-            https_mirror: true,
-        },
+        limits: &Limits { cannot: &[], layouts: &["plain", "lvm", "raid1", "encrypted"], https_mirror: true },
         proof: Proof::Rendered,
         proven_by: "nothing but its form, JSON, by a test",
     }),

@@ -3,7 +3,7 @@
 use super::{Completion, Image, Installer, Kind, NOCLOUD_FILES, NOCLOUD_NEED, Need, Proof, Template};
 use crate::render::Verdict;
 use crate::render::builtin::{Input, text};
-use crate::render::common::{Limits, Unable};
+use crate::render::common::Limits;
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::near;
 use crate::render::syntax::cloud::{self, Document, Key, Value};
@@ -12,6 +12,7 @@ pub(super) static INSTALLER: Installer = Installer {
     kind: Kind::Autoinstall,
     files: NOCLOUD_FILES,
     takes_folder: true,
+    by_dhcp: false,
     check: read,
     needs: &[
         Need {
@@ -46,8 +47,8 @@ pub(super) static INSTALLER: Installer = Installer {
         proof: Proof::Validated,
         proven_by: "cloud-init's schema (the installed system) and its reader of networks; the storage and the packages by no program",
         limits: &Limits {
-            cannot: &[Unable { variable: "second_disk", why: "its layouts take one disk" }],
-            layouts: &["plain", "lvm", "encrypted", "direct", "zfs"],
+            cannot: &[],
+            layouts: &["plain", "lvm", "raid1", "encrypted", "direct", "zfs"],
             https_mirror: true,
         },
     }),
@@ -55,7 +56,7 @@ pub(super) static INSTALLER: Installer = Installer {
 
 /// What the built-in template reads beside the well-known variables.
 fn template_inputs() -> Vec<Input> {
-    vec![text("layout", "lvm", "how the disk is divided: plain (or direct), lvm, encrypted or zfs")]
+    vec![text("layout", "lvm", "how the disk is divided: plain (or direct), lvm, raid1, encrypted or zfs")]
 }
 
 fn read(text: &str) -> Vec<Finding> {

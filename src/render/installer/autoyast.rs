@@ -7,9 +7,6 @@ use crate::render::common::{Limits, Unable};
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::syntax::xml;
 
-/// linuxrc's manual, `ifcfg`.
-const IFCFG: &str = "the system keeps the network of its installer, which `ifcfg=` of the command line sets";
-
 /// AutoYaST's guide.
 const CMDLINE: &[&str] = &["install={{ media_url }}", "autoyast={{ answers_url }}", "ifcfg=*=dhcp"];
 
@@ -17,6 +14,7 @@ pub(super) static INSTALLER: Installer = Installer {
     kind: Kind::Autoyast,
     files: &[main_file("autoinst.xml")],
     takes_folder: false,
+    by_dhcp: false,
     check: read,
     needs: &[Need {
         words: &["autoyast=", "autoyast2=", "inst.auto="],
@@ -43,18 +41,11 @@ pub(super) static INSTALLER: Installer = Installer {
         proof: Proof::Validated,
         proven_by: "libxml2, as XML; the meaning of its elements by no program",
         limits: &Limits {
-            cannot: &[
-                Unable { variable: "network", why: IFCFG },
-                Unable { variable: "vlan", why: IFCFG },
-                Unable { variable: "bond", why: IFCFG },
-                Unable { variable: "bond_mode", why: IFCFG },
-                Unable {
-                    variable: "mirror",
-                    why: "the installer takes its tree from `install=` of the command line",
-                },
-                Unable { variable: "second_disk", why: "its layouts take one disk" },
-            ],
-            layouts: &["plain", "lvm", "encrypted"],
+            cannot: &[Unable {
+                variable: "mirror",
+                why: "the installer takes its tree from `install=` of the command line",
+            }],
+            layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
         },
     }),

@@ -16,6 +16,7 @@ pub(super) static INSTALLER: Installer = Installer {
         AnswerFile { name: "network-config", content: AnswerContent::NetworkConfig },
     ],
     takes_folder: true,
+    by_dhcp: false,
     check: |text| cloud::read(text).found,
     needs: &[NOCLOUD_NEED],
     cmdline: &[],

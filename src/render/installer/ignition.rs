@@ -11,6 +11,7 @@ pub(super) static INSTALLER: Installer = Installer {
     kind: Kind::Ignition,
     files: &[main_file("config.ign")],
     takes_folder: false,
+    by_dhcp: false,
     check: read,
     needs: &[Need {
         words: &[

@@ -19,6 +19,7 @@ pub(super) static INSTALLER: Installer = Installer {
     kind: Kind::Kickstart,
     files: &[main_file("ks.cfg")],
     takes_folder: false,
+    by_dhcp: false,
     check: read,
     needs: &[Need {
         words: &["inst.ks=", "ks="],

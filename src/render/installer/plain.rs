@@ -6,6 +6,7 @@ pub(super) static INSTALLER: Installer = Installer {
     kind: Kind::Plain,
     files: &[main_file("answers.txt")],
     takes_folder: false,
+    by_dhcp: false,
     check: |_| Vec::new(),
     needs: &[],
     cmdline: &[],

@@ -20,6 +20,7 @@ pub(super) static INSTALLER: Installer = Installer {
     kind: Kind::Preseed,
     files: &[main_file("preseed.cfg")],
     takes_folder: false,
+    by_dhcp: false,
     check: read,
     needs: &[
         Need {
