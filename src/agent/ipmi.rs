@@ -62,8 +62,10 @@ fn ipv6(bytes: &[u8]) -> Option<Ipv6Addr> {
 mod tests {
     use super::*;
 
+    type Parameters = &'static [(u8, &'static [u8])];
+
     /// A controller whose second channel is a network with these parameters.
-    fn controller(parameters: &'static [(u8, &'static [u8])]) -> impl FnMut(Question) -> Option<Vec<u8>> {
+    fn controller(parameters: Parameters) -> impl FnMut(Question) -> Option<Vec<u8>> {
         move |question| match (question.netfn, question.command, &question.data[..]) {
             (APPLICATION, GET_CHANNEL_INFO, [channel]) => match channel {
                 1 => Some(vec![1, 0x05, 1]),
@@ -89,9 +91,9 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_none() {
-        for parameters in
-            [&[][..], &[(3, &[][..])], &[(3, &[10, 0])], &[(3, &[0, 0, 0, 0])], &[(56, &[0, 0x80, 0xfe])]]
-        {
+        const NONE: [Parameters; 5] =
+            [&[], &[(3, &[])], &[(3, &[10, 0])], &[(3, &[0, 0, 0, 0])], &[(56, &[0, 0x80, 0xfe])]];
+        for parameters in NONE {
             assert_eq!(address(&mut controller(parameters)), None, "{parameters:?}");
         }
         assert_eq!(address(&mut |_| None), None);

@@ -25,7 +25,7 @@ const FORMATS: [(&str, Format); 6] = [
 const KEPT: [&str; 4] = ["ten-mistakes", "toml-classics", "wild-characters", "valid-odd"];
 
 fn text(case: &Path, format: Format) -> String {
-    render(format, &checked(&case.join("inventory"), Media::IfPresent), "site/inventory", false)
+    render(format, &checked(&case.join("inventory"), Media::IfPresent), &Roots::of("site/inventory"), false)
 }
 
 fn copy(from: &Path, to: &Path) {
