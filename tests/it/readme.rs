@@ -49,7 +49,7 @@ fn every_file_it_names_exists() {
     for link in links.filter(|link| !link.contains("://")) {
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(link).exists(), "{link}");
     }
-    for script in ["examples/demo/run", "examples/cloud/run", "tests/run"] {
+    for script in ["examples/demo/run", "examples/cloud/run", "examples/install/run", "tests/run"] {
         assert!(README.contains(script), "{script}");
         assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(script).is_file(), "{script}");
     }
