@@ -10,6 +10,7 @@ mod circle;
 mod crash;
 mod firmware;
 mod ia32;
+mod install;
 mod ipv6;
 mod kit;
 mod lab;
