@@ -116,7 +116,8 @@ fn a_wipe_goes_on_after_the_daemon_dies_and_after_the_power_fails() {
     assert!(!disks[0].is_blank());
     assert_eq!(lab.ctl(&["get", "certificates", "-o", "json"]).trim(), "[]");
 
-    // The power is back.
+    // The power is back; firmware that asks before the agent's initrd is made again is refused it, and gives up.
+    lab.wait("media or secrets have changed");
     (disks[0].drive, disks[0].device) = (String::new(), String::new());
     start(&mut lab, mac, &disks, "", "virtio-blk-pci");
     let certificates = verified(&lab);
