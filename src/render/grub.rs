@@ -18,10 +18,14 @@ pub struct Script {
     pub cmdline: Vec<String>,
     /// For people who read the configuration or the console.
     pub comment: String,
+    /// One of the files is still being made, and asked for until it is there.
+    pub unfinished: bool,
 }
 
 /// How often each file is asked for: a daemon that is started anew is waited for.
-const TRIES: &str = "1 2 3 4 5 6 7 8";
+const TRIES: u8 = 8;
+/// How often where a file is still being made: five minutes.
+const PATIENT_TRIES: u8 = 100;
 
 /// Loads kernel and initrds and starts them.
 pub fn install(script: &Script) -> Result<String, CmdlineError> {
@@ -37,9 +41,12 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
         true => "    boot\n".to_owned(),
         false => format!("    if initrd {initrds}; then\n      boot\n    fi\n"),
     };
+    // GRUB's scripts can't count.
+    let tries = 1..=if script.unfinished { PATIENT_TRIES } else { TRIES };
+    let tries = tries.map(|number| number.to_string()).collect::<Vec<_>>().join(" ");
     Ok(format!(
         "echo 'voldemort: {comment}'\n\
-         for try in {TRIES}; do\n  \
+         for try in {tries}; do\n  \
          if linux {kernel}; then\n{start}  fi\n  \
          echo 'voldemort: not fetched, the reason is above'\n  \
          sleep 3\n\
@@ -165,6 +172,7 @@ mod tests {
             initrds: vec!["debian/install.amd/initrd.gz".to_owned()],
             cmdline: cmdline.iter().map(|word| (*word).to_owned()).collect(),
             comment: "installing web-1".to_owned(),
+            unfinished: false,
         }
     }
 

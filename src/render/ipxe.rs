@@ -13,6 +13,8 @@ use crate::model::Firmware;
 /// that comes up, is waited for.
 const TRIES: u8 = 8;
 const PAUSE: u8 = 3;
+/// How often where a file is still being made: five minutes.
+const PATIENT_TRIES: u8 = 100;
 
 /// A boot to write down.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,8 @@ pub struct Script {
     pub cmdline: Vec<String>,
     /// For people who read the script or the console: what is booted here, for whom and why.
     pub comment: String,
+    /// One of the files is still being made, and asked for until it is there.
+    pub unfinished: bool,
 }
 
 /// Loads kernel and initrds and starts them. Kernels before 5.7 under UEFI find an initrd only
@@ -46,12 +50,13 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
     for (name, initrd) in names.iter().zip(&script.initrd_urls) {
         line(&mut out, &["initrd --name", name, &url(initrd)?, "|| goto again"]);
     }
+    let tries = if script.unfinished { PATIENT_TRIES } else { TRIES };
     let _ = write!(
         out,
         "boot || goto fail\n\
          :again\n\
          inc tries\n\
-         iseq ${{tries}} {TRIES} && goto fail ||\n\
+         iseq ${{tries}} {tries} && goto fail ||\n\
          echo voldemort: not fetched, the reason is above: trying again\n\
          sleep {PAUSE}\n\
          imgfree\n\
@@ -204,7 +209,19 @@ mod tests {
             initrd_urls: vec!["http://10.0.10.1/debian/install.amd/initrd.gz".to_owned()],
             cmdline: cmdline.iter().map(|word| (*word).to_owned()).collect(),
             comment: "installing web-1 (redeploy 2)".to_owned(),
+            unfinished: false,
         }
+    }
+
+    #[test]
+    fn a_file_that_is_being_made_is_asked_for_until_it_is_there() {
+        let tries = |unfinished| {
+            let text = install(&Script { unfinished, ..script(&[]) }).unwrap();
+            let line = text.lines().find(|line| line.starts_with("iseq")).unwrap().to_owned();
+            line.split(' ').nth(2).unwrap().parse::<u16>().unwrap()
+        };
+        assert!(tries(false) * u16::from(PAUSE) < 30, "a machine whose file is gone goes on to its disk");
+        assert!(tries(true) * u16::from(PAUSE) >= 300);
     }
 
     fn kernel_line(cmdline: &[&str]) -> String {

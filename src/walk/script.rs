@@ -138,6 +138,7 @@ mod tests {
             initrd_urls: vec!["http://10.0.0.1/debian/initrd.gz".into()],
             cmdline: words(),
             comment: "web-1".into(),
+            unfinished: false,
         });
         let Script::Network { files, cmdline } = Script::ipxe(&text.unwrap(), Stage::Script) else {
             panic!()
@@ -175,6 +176,7 @@ mod tests {
             initrds: vec!["/debian/initrd.gz".into(), "/debian/more~1.gz".into()],
             cmdline: words(),
             comment: "web-1".into(),
+            unfinished: false,
         });
         let Script::Network { files, cmdline } = Script::grub(&text.unwrap(), Stage::Script) else {
             panic!()

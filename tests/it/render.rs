@@ -577,6 +577,7 @@ fn grub_understands() {
         initrds: vec!["debian/initrd.gz".to_owned(), "debian/fir$mware.cpio".to_owned()],
         cmdline: words.map(str::to_owned).to_vec(),
         comment: "it's web-1; reboot".to_owned(),
+        unfinished: false,
     };
     let folder = tempfile::tempdir().expect("folder");
     for text in [grub::install(&script).expect("fits"), grub::local_boot("it's done")] {

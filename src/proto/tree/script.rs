@@ -227,6 +227,8 @@ pub(super) fn write(
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
     };
     let kernel = format!("{root}/{}", boot.kernel.path);
+    // The agent's initrd is made anew at each start of the daemon, which takes half a minute.
+    let unfinished = initrd.iter().any(|initrd| initrd.entry.is_none());
     let initrds: Vec<String> = initrd.iter().map(|initrd| format!("{root}/{}", initrd.path)).collect();
     match form {
         Form::Ipxe => {
@@ -236,9 +238,12 @@ pub(super) fn write(
                 initrd_urls,
                 cmdline,
                 comment,
+                unfinished,
             })
         }
-        Form::Grub => render::grub::install(&grub::Script { server, kernel, initrds, cmdline, comment }),
+        Form::Grub => {
+            render::grub::install(&grub::Script { server, kernel, initrds, cmdline, comment, unfinished })
+        }
         Form::Pxelinux => {
             let root = pxelinux_root(state, asker, mac);
             render::pxelinux::install(&pxelinux::Script { root, kernel, initrds, cmdline, comment })
