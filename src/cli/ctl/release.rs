@@ -69,14 +69,13 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         let found =
             remote.block_on(async |client| find::<Lease>(Listed::Leases, addresses, &fitting, &client).await);
         wanted = match found {
-            // Fixed addresses are their deployments', and an address on offer may be in a second row.
-            Ok(found) => {
-                let leased = found.iter().filter(|lease| lease.state != LeaseShown::Fixed);
-                let addresses: BTreeSet<IpAddr> = leased.map(|lease| lease.address).collect();
-                addresses.iter().map(IpAddr::to_string).collect()
-            }
+            Ok(found) => leased(&found),
             Err(error) => return remote::failed(&error, json),
         };
+        if wanted.is_empty() {
+            exit::failed("none of the leases fits: the addresses that do are fixed ones of deployments", json);
+            return Exit::Failed;
+        }
         let what = format!("freed: {}", counted(wanted.iter().map(String::as_str), "lease"));
         if let Err(no) = arguments.asking.agree(&what, &wanted.len().to_string()) {
             return no;
@@ -98,6 +97,13 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         [one] if json && !is_chosen && wanted.len() == 1 => exit::print_json(one),
         all => shown(all, json),
     }
+}
+
+/// Each address once: one on offer may be in a second row. Fixed addresses belong to their deployments.
+fn leased(found: &[Lease]) -> Vec<String> {
+    let leased = found.iter().filter(|lease| lease.state != LeaseShown::Fixed);
+    let addresses: BTreeSet<IpAddr> = leased.map(|lease| lease.address).collect();
+    addresses.iter().map(IpAddr::to_string).collect()
 }
 
 /// One that is named goes at once: the machine is known to be claimed, and no one else's.

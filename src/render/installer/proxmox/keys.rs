@@ -89,6 +89,9 @@ fn unknown(table: &Table, keys: &[&str], of: &str, found: &mut Vec<Wrong>) {
     }
 }
 
+/// What is wrong with a value.
+type Rule = fn(&str) -> Option<String>;
+
 fn global(at: usize, global: &Table, found: &mut Vec<Wrong>) {
     for name in NEEDED.into_iter().filter(|name| get(global, name).is_none()) {
         found.push((at, format!("`global` needs `{name}`")));
@@ -97,20 +100,20 @@ fn global(at: usize, global: &Table, found: &mut Vec<Wrong>) {
     if passwords.into_iter().filter(|name| get(global, name).is_some()).count() != 1 {
         found.push((at, "`global` needs one of `root-password` and `root-password-hashed`".to_owned()));
     }
-    let rules: [(&str, &dyn Fn(&str) -> Option<String>); 4] = [
-        ("country", &|country| {
+    let rules: [(&str, Rule); 4] = [
+        ("country", |country| {
             let fine = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_lowercase());
             (!fine).then(|| format!("`country` is two small letters, as `at`, not `{country}`"))
         }),
-        ("keyboard", &|keyboard| {
+        ("keyboard", |keyboard| {
             let hint = near::hint(keyboard, KEYBOARDS.iter().copied());
             (!KEYBOARDS.contains(&keyboard)).then(|| format!("there is no keyboard `{keyboard}`{hint}"))
         }),
-        ("fqdn", &|name| {
+        ("fqdn", |name| {
             let message = "needs a domain behind the host name: set `domain` in the subnet or the deployment";
             (!name.contains('.')).then(|| format!("`fqdn` {message}"))
         }),
-        ("mailto", &|address| {
+        ("mailto", |address| {
             (!address.contains('@')).then(|| format!("`mailto` is an address with @, not `{address}`"))
         }),
     ];
