@@ -164,6 +164,7 @@ fn path_of(disk: &Value) -> &Path {
 }
 
 #[test]
+#[ignore = "takes six minutes: cargo test --test qemu wipe::odd -- --ignored"]
 fn odd_disks_are_told_as_they_are_and_wiped_or_refused_by_name() {
     let Some(_kit) = kit(true) else { return };
     let Some(mut lab) = lab("odd") else { return };
@@ -240,7 +241,9 @@ fn odd_disks_are_told_as_they_are_and_wiped_or_refused_by_name() {
     wipe(&lab, "shelf");
     start(&mut lab, mac, &disks, bus, "scsi-hd");
     let certificates = verified(&lab);
-    let wiped = certificates[0]["disks"].as_array().unwrap();
-    assert_eq!((wiped.len(), &certificates[0]["machine"]), (30, &"shelf".into()), "{certificates:#}");
+    // The order of the machine before, which failed, left one as well.
+    let of_shelf = |certificate: &&Value| certificate["machine"] == "shelf";
+    let certificate = certificates.as_array().unwrap().iter().find(of_shelf).unwrap();
+    assert_eq!(certificate["disks"].as_array().unwrap().len(), 30, "{certificates:#}");
     assert!(disks.iter().all(Disk::is_blank), "what was on the disks is gone");
 }
