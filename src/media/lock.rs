@@ -1,5 +1,5 @@
 //! The list of an image's names, with its digest. It is committed beside the manifests (`locks/IMAGE.json`) and stands for
-//! the image where that is not at hand: a runner that checks an inventory has no images.
+//! the image where it is missing: a runner that checks an inventory has no images.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,7 +49,7 @@ fn last_part(image: &str) -> &str {
     name.rsplit(':').next().unwrap_or(name)
 }
 
-/// Whether the bytes of an entry are not at hand, because a list stands for its image.
+/// Whether the bytes of an entry are missing, because a list stands for its image.
 pub fn is_listed(entry: &Entry) -> bool {
     *entry.path == *Path::new(NOWHERE)
 }

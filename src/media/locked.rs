@@ -1,4 +1,4 @@
-//! A library where lists of names stand for images that are not at hand.
+//! A library where lists of names stand for images that are missing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -192,31 +192,33 @@ impl Resolver<'_> {
         open(&path.value)
     }
 
-    fn unusable(&mut self, name: &str, mark: Mark, error: &MediaError) {
-        let problem = match error {
-            MediaError::Missing { .. } => {
-                let message = format!("`{name}` was not found");
-                match self.options.media {
-                    Media::IfPresent if is_url(name) => {
-                        let problem = Problem::new(Code::NoMedia, mark, message, "checked without it");
-                        problem.level(Level::Note).help(
-                            "the daemon fetches it; `voldemort media add` brings it here, and `--media DIR` names its folder",
-                        )
-                    }
-                    Media::IfPresent => {
-                        let problem = Problem::new(Code::NoMedia, mark, message, "checked without it");
-                        let problem = problem.level(Level::Note);
-                        match near(name, error) {
-                            Some(near) => problem.help(format!("did you mean `{near}`?")),
-                            None => problem.help("`--with-media` makes this an error"),
-                        }
-                    }
-                    _ => Problem::new(Code::NoMedia, mark, message, error.to_string()).help(
-                        "put the file into the inventory or into a folder of `[media] paths` of the daemon's file, \
-                         or correct its name",
-                    ),
+    fn missing(&self, name: &str, mark: Mark, error: &MediaError) -> Problem {
+        let message = format!("`{name}` was not found");
+        match self.options.media {
+            Media::IfPresent if is_url(name) => {
+                let problem = Problem::new(Code::NoMedia, mark, message, "checked without it");
+                problem.level(Level::Note).help(
+                    "the daemon fetches it; `voldemort media add` brings it here, and `--media DIR` names its folder",
+                )
+            }
+            Media::IfPresent => {
+                let problem = Problem::new(Code::NoMedia, mark, message, "checked without it");
+                let problem = problem.level(Level::Note);
+                match near(name, error) {
+                    Some(near) => problem.help(format!("did you mean `{near}`?")),
+                    None => problem.help("`--with-media` makes this an error"),
                 }
             }
+            _ => Problem::new(Code::NoMedia, mark, message, error.to_string()).help(
+                "put the file into the inventory or into a folder of `[media] paths` of the daemon's file, \
+                 or correct its name",
+            ),
+        }
+    }
+
+    fn unusable(&mut self, name: &str, mark: Mark, error: &MediaError) {
+        let problem = match error {
+            MediaError::Missing { .. } => self.missing(name, mark, error),
             MediaError::Outside { target, .. } => {
                 let message = format!("`{name}` is a link that leads out of the inventory");
                 let problem = Problem::new(Code::NoMedia, mark, message, format!("to {}", target.display()))
