@@ -15,8 +15,11 @@ use crate::model::{BootWay, ClientArch, Mac, Name, Span, Time};
 
 /// So many boots in a row end with a program before it gives way.
 const FAILURES: u8 = 2;
-/// Firmware that asks again earlier still belongs to the same boot.
-const SETTLED: Span = Span::seconds(5);
+/// Firmware that asks again earlier still belongs to the same boot: a message that came twice. OVMF in a virtual machine
+/// asks 4 s after a reset, and at once if it goes on to its next boot option.
+const SETTLED: Span = Span::seconds(1);
+/// Firmware requests what it was offered within this time: OVMF waits 4 s for further offers.
+const EXCHANGE: Span = Span::seconds(8);
 /// Cards whose boots are watched at most; beyond that all are forgotten and watched anew.
 const WATCHED_MAX: usize = 1 << 16;
 
@@ -78,10 +81,11 @@ impl Trial {
     /// Firmware asks again. Returns the program if that gives way now; `counts` says whether it was to lead anywhere.
     fn ask(&mut self, now: Time, counts: impl FnOnce() -> bool) -> Option<&'static str> {
         let fetched = self.fetched?;
-        let is_settled = |at: Time, since: Time| at < since || at >= since + SETTLED;
+        let is_soon = |at: Time, since: Time, span: Span| at >= since && at < since + span;
         // The offer of an exchange was still of the former boot: the acknowledgement names the same program.
-        let is_one_exchange = !is_settled(self.asked, fetched) && !is_settled(now, self.asked);
-        if !is_settled(now, fetched) || is_one_exchange {
+        let is_one_exchange =
+            self.asked > fetched && is_soon(self.asked, fetched, SETTLED) && is_soon(now, self.asked, EXCHANGE);
+        if is_soon(now, fetched, SETTLED) || is_one_exchange {
             return None;
         }
         (self.fetched, self.runs) = (None, false);
