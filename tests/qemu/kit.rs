@@ -4,23 +4,43 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex};
 
 /// Where the demo's disk counts its installations; `examples/demo/make-iso` says the same.
 const COUNTER_SECTOR: u64 = 1024;
 
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// So many tests run machines at once: an emulated one keeps a processor busy, and has up to 1.5 GB of memory.
+const TURNS: usize = 2;
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static GIVEN_BACK: Condvar = Condvar::new();
 
 /// The right to run a machine, and the media for it.
 pub(crate) struct Kit {
     pub media: PathBuf,
     pub inventory: PathBuf,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
+}
+
+struct Turn;
+
+impl Turn {
+    fn wait() -> Turn {
+        let mut taken = GIVEN_BACK.wait_while(TAKEN.lock().unwrap(), |taken| *taken >= TURNS).unwrap();
+        *taken += 1;
+        Turn
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap() -= 1;
+        GIVEN_BACK.notify_one();
+    }
 }
 
 /// `None`: something is missing and the test must end; the reason was printed.
 pub(crate) fn kit(needs_root: bool) -> Option<Kit> {
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let turn = Turn::wait();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let media = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-media");
     let missing = missing(needs_root).or_else(|| image(root, &media));
@@ -50,6 +70,8 @@ fn missing(needs_root: bool) -> Option<String> {
 
 /// Makes the demo's installation image, if there is none of this version of its parts.
 fn image(root: &Path, media: &Path) -> Option<String> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let image = media.join("demo.iso");
     let parts = ["make-iso", "init"].map(|part| root.join("examples/demo").join(part));
     let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();

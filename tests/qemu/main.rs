@@ -1,7 +1,7 @@
 //! Boots the example inventory's machine with real firmware in QEMU, on private networks.
 //!
 //! Needs the packages that `tests/run` installs, and root for the tests that kill the daemon.
-//! What is missing is named; with `CI=true` that is a failure. One machine runs at a time.
+//! What is missing is named; with `CI=true` that is a failure. Two tests run machines at a time.
 
 mod agent;
 mod arm64;
