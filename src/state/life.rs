@@ -204,7 +204,6 @@ impl State {
 
     /// The one word that people see of a machine.
     pub fn word(&self, machine: &Name) -> Word {
-        let begun = |stage| matches!(stage, InstallStage::Started | InstallStage::Spent);
         let install = self.tenant(machine).and_then(|tenant| self.install_of(&tenant.name));
         word::of(
             self.known(machine),
@@ -212,7 +211,7 @@ impl State {
             self.work(machine),
             self.condition(machine),
             self.hold(machine).is_some(),
-            install.is_some_and(|install| begun(install.stage)),
+            install.map(|install| install.stage),
         )
     }
 

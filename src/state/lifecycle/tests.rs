@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::tenancy::Holder;
 use super::*;
 use crate::model::Words;
+use crate::state::InstallStage;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/life-cycle.md");
 
@@ -86,13 +87,13 @@ fn page() -> String {
                 {
                     continue;
                 }
-                let word = word::of(known, holder, work, Condition::Well, false, true);
+                let word = word::of(known, holder, work, Condition::Well, false, Some(InstallStage::Started));
                 writeln!(page, "| {known} | {holder} | {work} | {word} |").unwrap();
             }
         }
     }
     page.push_str("\nWork that failed shows as `failed`, and a machine that a person holds as `held`, whatever else it is. An installation that \
-         has not begun shows as `waiting`.\n");
+         has not begun shows as `waiting`, and one that a new or restored state directory knows nothing of as `doubtful`.\n");
     page
 }
 

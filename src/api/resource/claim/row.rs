@@ -88,7 +88,7 @@ fn stage(state: &state::State, claim: &state::Claim) -> ClaimState {
         lifecycle::Word::Held => ClaimState::Held,
         lifecycle::Word::Failed => ClaimState::Failed,
         lifecycle::Word::Installing => ClaimState::Installing,
-        lifecycle::Word::Installed => ClaimState::Installed,
+        lifecycle::Word::Installed | lifecycle::Word::NetworkBoot => ClaimState::Installed,
         _ => ClaimState::Waiting,
     }
 }
