@@ -391,8 +391,8 @@ impl Backend for Daemon {
             deployment: deployment.name.clone(),
             redeploy: deployment.redeploy,
             epoch: None,
-            outcome: state::Outcome::Completed,
-            note: format!("adopted by hand as installed{reason}"),
+            outcome: state::Outcome::Adopted,
+            note: format!("a person said that it is installed{reason}"),
         };
         self.keeper.report(report).await.map_err(|error| error.to_string())
     }

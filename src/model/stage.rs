@@ -33,10 +33,19 @@ words! {
         Stuck = "stuck",
         /// A packet was left unanswered; the text says why.
         Silence = "silence",
+        /// A person said that the machine is installed: the permission to install has ended.
+        Adopted = "adopted",
         /// Something of the daemon's own: a revision applied, a foreign DHCP server, …
         Daemon = "daemon",
         /// The last entry of the audit log, once an hour and at the end: whoever keeps it can show later that the log
         /// was not changed.
         Audit = "audit",
+    }
+}
+
+impl Stage {
+    /// Whether the machine itself did it, and was seen by it.
+    pub fn is_of_machine(self) -> bool {
+        !matches!(self, Stage::Stuck | Stage::Adopted | Stage::Daemon | Stage::Audit)
     }
 }

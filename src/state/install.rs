@@ -175,6 +175,15 @@ pub enum Outcome {
     Progress,
     Completed,
     Failed,
+    /// A person says so in the installer's place.
+    Adopted,
+}
+
+impl Outcome {
+    /// Whether the machine is installed by it.
+    pub fn is_success(self) -> bool {
+        matches!(self, Outcome::Completed | Outcome::Adopted)
+    }
 }
 
 impl State {

@@ -65,7 +65,7 @@ impl Loops {
                 let again = self.tracks.get(&booting).is_none_or(|track| track.furthest > Stage::Loader);
                 if again { self.begin(booting, event) } else { None }
             }
-            Stage::Progress | Stage::Completed => {
+            Stage::Progress | Stage::Completed | Stage::Adopted => {
                 self.tracks.remove(&booting);
                 self.go_on(&booting);
                 None

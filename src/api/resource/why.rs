@@ -368,7 +368,12 @@ fn last_boot<'a>(events: &[&'a (u64, Event)]) -> Vec<&'a (u64, Event)> {
 
 /// How a boot ended, of a machine that has this deployment.
 fn verdict(boot: &[&(u64, Event)], deployment: Option<&Deployment>) -> String {
-    let Some((_, last)) = boot.last() else {
+    let by_hand = boot.iter().rev().find(|(_, event)| event.stage == Stage::Adopted);
+    let boot: Vec<_> = boot.iter().copied().filter(|(_, event)| event.stage.is_of_machine()).collect();
+    let (Some((_, last)), boot) = (boot.last(), &*boot) else {
+        if let Some((_, adopted)) = by_hand {
+            return format!("it was never seen on the network: {}", adopted.text);
+        }
         return "it was never seen on the network; check the cable, the hardware address and whether the \
                 firmware boots from the network"
             .into();
@@ -534,6 +539,22 @@ mod tests {
         let missing = offered("offered 10.0.0.9, but no boot file: no ipxe.efi");
         assert!(missing.starts_with("it was given no boot file (no ipxe.efi)"), "{missing}");
         assert!(verdict_of(&[]).1.starts_with("it was never seen"));
+    }
+
+    #[test]
+    fn what_a_person_said_is_no_boot() {
+        let said = |stage| {
+            let (number, event) = event(1, stage, false, None);
+            (number, Event { text: "a person said that it is installed".into(), ..event })
+        };
+        assert!(verdict_of(&[said(Stage::Daemon)]).1.starts_with("it was never seen"));
+        assert_eq!(
+            verdict_of(&[said(Stage::Adopted)]).1,
+            "it was never seen on the network: a person said that it is installed"
+        );
+        let seen =
+            [event(1, Stage::Offer, true, None), event(2, Stage::Ack, false, None), said(Stage::Adopted)];
+        assert!(verdict_of(&seen).1.starts_with("it was given no boot file"), "{}", verdict_of(&seen).1);
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl Step {
             | Stage::Refused
             | Stage::Stuck
             | Stage::Silence
+            | Stage::Adopted
             | Stage::Daemon
             | Stage::Audit => {
                 return None;

@@ -57,9 +57,10 @@ fn take(state: &mut State, event: Event, out: &mut Applied) {
 }
 
 impl State {
-    /// Takes in what a machine did before the daemon started: when and how it was seen last, and nothing else.
+    /// Takes in when and how a machine was seen last, and nothing else. What the daemon says of it, on its own or because a
+    /// person asked for something, is no sight of it.
     pub fn recall(&mut self, event: &Event) {
-        let Some(mac) = event.mac else { return };
+        let Some(mac) = event.mac.filter(|_| event.stage.is_of_machine()) else { return };
         self.see(mac, event);
     }
 
@@ -79,7 +80,7 @@ impl State {
         if self.observed.seen.len() >= self.desired.macs.len() + LEARNED_MAX + STRANGERS_MAX {
             self.forget_strangers();
         }
-        self.see(mac, event);
+        self.recall(event);
         self.learn(mac, event)
     }
 
@@ -156,5 +157,20 @@ mod tests {
             assert!(state.observed.seen.len() <= STRANGERS_MAX + LEARNED_MAX + 1);
         }
         assert!(state.observed.seen.contains_key(&own) && state.observed.seen.contains_key(&mac(199_999)));
+    }
+
+    #[test]
+    fn what_people_and_the_daemon_say_of_a_machine_is_no_sight_of_it() {
+        let mut state = State::new(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
+        let mac: Mac = "52:54:00:aa:00:01".parse().unwrap();
+        let event = |at, stage| Event { mac: Some(mac), ..Event::new(Time(at), stage, "") };
+        for stage in [Stage::Daemon, Stage::Adopted] {
+            state.fold(&event(1, stage));
+            state.recall(&event(1, stage));
+        }
+        assert!(state.observed.seen.is_empty(), "it was never on the network");
+        state.fold(&event(2, Stage::Offer));
+        state.fold(&event(3, Stage::Daemon));
+        assert_eq!(state.observed.seen[&mac].last, Time(2));
     }
 }

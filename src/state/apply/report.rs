@@ -1,4 +1,5 @@
-//! What the installer says of an installation, and what a machine says of it by booting again.
+//! What the installer, or a person in its place, says of an installation, and what a machine says of it by booting
+//! again.
 
 use super::super::command::Outcome;
 use super::super::{Event, Install, InstallStage, Outcome as Said, Progress, Report, Stage, State};
@@ -15,7 +16,7 @@ pub(super) fn apply(state: &mut State, report: &Report, now: Time, out: &mut App
     if report.outcome != Said::Progress {
         permit::use_disks(state, &report.deployment, now, out);
     }
-    if report.outcome == Said::Completed {
+    if report.outcome.is_success() {
         let by = &Caller::MACHINE;
         claim::installed(Cycle { state, by, now, out }, &report.deployment);
     }
@@ -24,6 +25,7 @@ pub(super) fn apply(state: &mut State, report: &Report, now: Time, out: &mut App
         Said::Progress => Stage::Progress,
         Said::Completed => Stage::Completed,
         Said::Failed => Stage::Failed,
+        Said::Adopted => Stage::Adopted,
     };
     let mac = state.mac_of(&report.deployment);
     let deployment = Some(report.deployment.clone());
@@ -92,8 +94,8 @@ impl State {
         let same = current.filter(|install| install.redeploy == report.redeploy);
         let stage = match (report.outcome, same.map(|install| install.stage)) {
             (Said::Progress, _) | (Said::Failed, Some(InstallStage::Installed)) => return Ok(()),
-            (Said::Completed, Some(InstallStage::Installed)) => return Ok(()),
-            (Said::Completed, _) => InstallStage::Installed,
+            (Said::Completed | Said::Adopted, Some(InstallStage::Installed)) => return Ok(()),
+            (Said::Completed | Said::Adopted, _) => InstallStage::Installed,
             (Said::Failed, _) => InstallStage::Failed,
         };
         if let Some(install) = same {
