@@ -119,6 +119,7 @@ fn describe(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientEr
     };
     match live {
         Ok(live) => {
+            take_standing(&mut found, live);
             found.verdict = live.verdict.clone();
             found.boot = live.boot.clone();
             let known: Vec<String> = found.look_alikes.iter().map(|alike| alike.mac.clone()).collect();
@@ -126,6 +127,9 @@ fn describe(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientEr
             found.look_alikes.extend(seen.cloned());
         }
         Err(error) => {
+            if found.deployment.as_ref().is_some_and(|own| own.next_boot == INSTALLS) {
+                set_next_boot(&mut found, "installs, unless it was installed before".to_owned());
+            }
             found.verdict = format!(
                 "what happened on the network is unknown, because the daemon could not be asked: {error}"
             )
@@ -141,6 +145,35 @@ fn describe(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientEr
         Some(Offer { what: row.key.clone(), value: text, origin: Some(origin.to_string()) })
     }));
     show(&found, json)
+}
+
+/// How the next boot of a deployment reads that is to install.
+const INSTALLS: &str = "installs";
+
+/// An inventory says what is wanted; how far its machine is, and so what its next boot leads to, the daemon alone knows.
+fn take_standing(found: &mut Why, live: &Why) {
+    let (Some(own), Some(served)) = (&mut found.deployment, &live.deployment) else { return };
+    let runs_from_network = [&*own, served].iter().any(|one| one.template.is_none());
+    if own.name != served.name || own.machine != served.machine || runs_from_network {
+        return;
+    }
+    (own.phase, own.since) = (served.phase.clone(), served.since.clone());
+    let next = match own.redeploy > served.redeploy {
+        true => {
+            format!("installs: redeploy is {} here, and {} in what is served", own.redeploy, served.redeploy)
+        }
+        false => served.next_boot.clone(),
+    };
+    set_next_boot(found, next);
+}
+
+fn set_next_boot(found: &mut Why, next: String) {
+    for offer in found.offers.iter_mut().filter(|offer| offer.what == "next boot") {
+        offer.value.clone_from(&next);
+    }
+    if let Some(deployment) = &mut found.deployment {
+        deployment.next_boot = next;
+    }
 }
 
 /// An address of the inventory's first network, for URLs.
@@ -259,4 +292,39 @@ fn power_text(power: &Power) -> String {
     let before = before.as_ref().map(|before| format!(" ({before} before)")).unwrap_or_default();
     let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("power ({kind}): {state}{since}{before}{reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(redeploy: u64, phase: &str, next: &str) -> Why {
+        let deployment = serde_json::json!({
+            "name": "web-1", "machine": "m1", "macs": [], "address": null, "boot": "debian", "template": "preseed",
+            "redeploy": redeploy, "phase": phase, "next_boot": next, "since": null, "origin": "a.toml:1:1",
+            "subnet": { "name": "lab", "cidr": "10.0.10.0/24", "gateway": null },
+        });
+        let offer = serde_json::json!({ "what": "next boot", "value": next, "origin": null });
+        let whole = serde_json::json!({
+            "subject": "web-1", "verdict": "", "machine": null, "deployment": deployment, "claim": null, "offers": [offer],
+            "boot": [], "discovered": null, "look_alikes": [],
+        });
+        serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn how_far_a_machine_is_the_daemon_knows() {
+        let live = found(0, "installed", "boots its own disk: installed");
+        let mut own = found(0, "waiting", "installs");
+        take_standing(&mut own, &live);
+        assert!(text(&own).starts_with("web-1 on machine m1: installed\n"), "{}", text(&own));
+        assert!(text(&own).contains("next boot  boots its own disk: installed\n"), "{}", text(&own));
+        let mut raised = found(1, "waiting", "installs");
+        take_standing(&mut raised, &live);
+        assert!(
+            text(&raised).contains("installs: redeploy is 1 here, and 0 in what is served"),
+            "{}",
+            text(&raised)
+        );
+    }
 }

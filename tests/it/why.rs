@@ -58,6 +58,8 @@ fn without_a_daemon_the_inventory_answers() {
         {
             assert!(ran.out.contains(part), "{part}: {}", ran.out);
         }
+        let next = ran.out.lines().find(|line| line.contains("next boot")).unwrap_or_default();
+        assert!(!next.contains("installs") || next.contains("unless it was installed before"), "{next}");
         let ran = why(place, &[subject, &NOWHERE, &["-o", "json"]].concat());
         assert_eq!((ran.code, &parsed(&ran)["deployment"]["name"]), (0, &json!("web-1")));
     }
