@@ -16,6 +16,8 @@ pub struct Cidr {
 pub enum NetError {
     #[error("a network is written as address/length, as in 10.0.10.0/24")]
     Shape,
+    #[error("an IPv4 network has at most 32 bits, not {0}")]
+    TooLong(u16),
     #[error("bits are set after the first {length}: did you mean {base}/{length}?")]
     HostBits { base: Ipv4Addr, length: u8 },
     #[error("a range is written as first-last, as in 10.0.10.100-10.0.10.199")]
@@ -90,7 +92,9 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Cidr, NetError> {
         let (address, length) = text.split_once('/').ok_or(NetError::Shape)?;
         let address: Ipv4Addr = address.parse().map_err(|_| NetError::Shape)?;
-        let length: u8 = length.parse().ok().filter(|length| *length <= 32).ok_or(NetError::Shape)?;
+        let length: u16 = length.parse().map_err(|_| NetError::Shape)?;
+        let length =
+            u8::try_from(length).ok().filter(|length| *length <= 32).ok_or(NetError::TooLong(length))?;
         let cidr = Cidr::around(address, length);
         if cidr.network() == address {
             Ok(cidr)
@@ -179,7 +183,11 @@ mod tests {
             "bits are set after the first 24: did you mean 10.0.10.0/24?"
         );
         assert_eq!("10.0.10.9-10.0.10.1".parse::<Range>(), Err(NetError::RangeOrder));
-        for text in ["", "10.0.10.0", "10.0.10.0/33", "10.0.10/24"] {
+        assert_eq!(
+            "10.0.10.0/33".parse::<Cidr>().unwrap_err().to_string(),
+            "an IPv4 network has at most 32 bits, not 33"
+        );
+        for text in ["", "10.0.10.0", "10.0.10.0/-1", "10.0.10/24"] {
             assert_eq!(text.parse::<Cidr>(), Err(NetError::Shape), "{text}");
         }
     }

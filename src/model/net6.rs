@@ -18,6 +18,8 @@ pub struct Cidr6 {
 pub enum Net6Error {
     #[error("an IPv6 network is written as address/length, as in fd00:10::/64")]
     Shape,
+    #[error("an IPv6 network has at most 128 bits, not {0}")]
+    TooLong(u16),
     #[error("bits are set after the first {length}: did you mean {base}/{length}?")]
     HostBits { base: Ipv6Addr, length: u8 },
     #[error("an IPv6 range is written as first-last, as in fd00:10::1000-fd00:10::1fff")]
@@ -86,7 +88,9 @@ impl FromStr for Cidr6 {
     fn from_str(text: &str) -> Result<Cidr6, Net6Error> {
         let (address, length) = text.split_once('/').ok_or(Net6Error::Shape)?;
         let address: Ipv6Addr = address.parse().map_err(|_| Net6Error::Shape)?;
-        let length: u8 = length.parse().ok().filter(|length| *length <= 128).ok_or(Net6Error::Shape)?;
+        let length: u16 = length.parse().map_err(|_| Net6Error::Shape)?;
+        let length =
+            u8::try_from(length).ok().filter(|length| *length <= 128).ok_or(Net6Error::TooLong(length))?;
         let cidr = Cidr6::around(address, length);
         match cidr.network() == address {
             true => Ok(cidr),
@@ -169,7 +173,8 @@ mod tests {
             "bits are set after the first 64: did you mean fd00:10::/64?"
         );
         assert_eq!("fd00::9-fd00::1".parse::<Range6>(), Err(Net6Error::RangeOrder));
-        for text in ["", "fd00::", "fd00::/129", "10.0.0.0/8"] {
+        assert_eq!("fd00::/129".parse::<Cidr6>(), Err(Net6Error::TooLong(129)));
+        for text in ["", "fd00::", "fd00::/x", "10.0.0.0/8"] {
             assert_eq!(text.parse::<Cidr6>(), Err(Net6Error::Shape), "{text}");
         }
     }

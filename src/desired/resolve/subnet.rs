@@ -137,8 +137,15 @@ impl Resolver<'_> {
                 .also(cidr.mark, format!("host addresses: {hosts}"))
         };
         if let Some(gateway) = body.gateway.as_ref().filter(|gateway| !cidr.value.is_host(gateway.value)) {
-            let message = format!("the gateway of subnet `{}` is outside of it", resource.name);
-            self.problems.push(wrong(gateway.mark, message, "machines could not reach it"));
+            let (what, label) = match cidr.value.contains(gateway.value) {
+                true if gateway.value == cidr.value.network() => {
+                    ("its network address", "no router can have it")
+                }
+                true => ("its broadcast address", "no router can have it"),
+                false => ("outside of it", "machines could not reach it"),
+            };
+            let message = format!("the gateway of subnet `{}` is {what}", resource.name);
+            self.problems.push(wrong(gateway.mark, message, label));
         }
         if let Some(shares) = body.shares.as_ref().filter(|shares| shares.value == resource.name) {
             let message = format!("subnet `{}` shares its wire with itself", resource.name);
@@ -149,7 +156,9 @@ impl Resolver<'_> {
         for (index, range) in body.dynamic.iter().enumerate() {
             let inside = cidr.value.is_host(range.value.first) && cidr.value.is_host(range.value.last);
             if !inside {
-                let message = format!("a dynamic range of subnet `{}` leaves it", resource.name);
+                let in_it = cidr.value.contains(range.value.first) && cidr.value.contains(range.value.last);
+                let what = if in_it { "holds its network or broadcast address" } else { "leaves it" };
+                let message = format!("a dynamic range of subnet `{}` {what}", resource.name);
                 self.problems.push(wrong(range.mark, message, "not all of these are host addresses"));
                 continue;
             }
