@@ -34,6 +34,7 @@ pub mod selection;
 pub mod severity;
 pub mod similar;
 pub mod size;
+pub mod ssh_key;
 pub mod stage;
 pub mod time;
 pub mod variable;

@@ -11,6 +11,7 @@ use super::Exit;
 use super::exit::{say, talk};
 use crate::config::detect::{self, free_range};
 use crate::config::host;
+use crate::model::ssh_key::is_public_key;
 use crate::model::{Cidr, Mac, Range};
 
 #[derive(Args, Debug)]
@@ -161,13 +162,9 @@ fn own_key() -> Option<String> {
     names.iter().find_map(|name| ssh_key(home.join(name).to_str()?).ok())
 }
 
-/// Whether it is a line as `ssh-keygen` writes it: the kind, the key in base64, a comment.
+/// Whether it can be written into a manifest as it is.
 fn is_key(line: &str) -> bool {
-    let mut words = line.split_whitespace();
-    let kind = words.next().is_some_and(|kind| {
-        ["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"].iter().any(|start| kind.starts_with(start))
-    });
-    kind && words.next().is_some_and(|key| key.starts_with("AAAA")) && !line.contains(['"', '\\'])
+    is_public_key(line) && !line.contains(['"', '\\'])
 }
 
 /// Asks until the answer parses; `None` for the proposal.

@@ -16,6 +16,7 @@ mod ipv6;
 mod login;
 mod machine;
 mod memory;
+mod odd;
 mod option;
 mod pool;
 mod power;
@@ -96,6 +97,7 @@ pub fn resolve_again(
     resolver.logins();
     resolver.variables();
     resolver.clear_secrets();
+    resolver.odd_values();
     resolver.unknown_names();
     resolver.remember();
     let Resolver { desired, problems, .. } = resolver;

@@ -108,6 +108,7 @@ codes! {
     NoLogin = 409 Warning true "installed system that nobody can log in to";
     Unable = 410 Error false "setting that the built-in template can't carry out";
     Unproven = 411 Error false "built-in template that no test has proven";
+    OddValue = 412 Warning true "value that no installer can use";
     NoSecret = 501 Error false "secret that does not exist";
     BadSecret = 502 Error false "secret that is no age file";
     StaleSecret = 503 Warning true "secret encrypted to other keys than the present ones";

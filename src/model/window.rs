@@ -99,6 +99,16 @@ impl FromStr for Window {
     }
 }
 
+/// Whether the time zone database has that name, in these very letters, as installers look it up.
+pub fn is_time_zone(name: &str) -> bool {
+    jiff::tz::db().available().any(|known| known.as_str() == name)
+}
+
+/// The names that the time zone database has.
+pub fn time_zones() -> Vec<String> {
+    jiff::tz::db().available().map(|known| known.to_string()).collect()
+}
+
 const HOURS: &str = "hours are written as in 22:00-05:00";
 
 fn minutes(text: &str) -> Result<u16, WindowError> {
