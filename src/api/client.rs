@@ -52,6 +52,9 @@ pub enum Origin {
 pub enum ClientError {
     #[error("no daemon answers at {address}: {cause}")]
     Unreachable { address: String, cause: String },
+    /// It was asked, and its answer never came: it ended, or the connection did.
+    #[error("the daemon at {address} broke off before it had answered ({cause}){}", unknown_whether(*.changes))]
+    Broken { address: String, cause: String, changes: bool },
     /// A daemon is there and does not serve this caller.
     #[error("{0}")]
     NotAllowed(String),
@@ -65,6 +68,17 @@ pub enum ClientError {
     Unavailable(String),
     #[error("the daemon at {address} sent something unexpected: {why}")]
     Nonsense { address: String, why: String },
+}
+
+impl ClientError {
+    /// Whether a daemon that is started again may answer.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, ClientError::Unreachable { .. } | ClientError::Broken { .. })
+    }
+}
+
+fn unknown_whether(changes: bool) -> &'static str {
+    if changes { ": whether it did what it was asked is not known; look before you ask again" } else { "" }
 }
 
 /// A connection on which requests are sent.
@@ -137,10 +151,11 @@ impl Client {
     ) -> Result<(T, HeaderMap), ClientError> {
         let mut connection = self.connect().await?;
         let address = connection.address.clone();
-        let unreachable = |cause: String| ClientError::Unreachable { address: address.clone(), cause };
-        let response = connection.ask(method, path, body).await.map_err(unreachable)?;
+        let changes = method != Method::GET;
+        let broken = |cause: String| ClientError::Broken { address: address.clone(), cause, changes };
+        let response = connection.ask(method, path, body).await.map_err(broken)?;
         let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| unreachable(error.to_string()))?;
+        let body = body.collect().await.map_err(|error| broken(error.to_string()))?;
         Ok((understood(&address, head.status, &body.to_bytes())?, head.headers))
     }
 
@@ -344,4 +359,39 @@ fn understood<T: DeserializeOwned>(address: &str, status: StatusCode, body: &[u8
 
 fn nonsense(address: &str, why: impl ToString) -> ClientError {
     ClientError::Nonsense { address: address.to_owned(), why: why.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// A daemon that says that it is there, and ends when it is asked for more.
+    async fn ends_when_asked(listener: UnixListener) {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            let _ = stream.read(&mut request).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_ends_while_it_is_asked_is_not_called_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("api.sock");
+        let away = Client::new(vec![Address::Socket { path: path.clone(), network: None }]);
+        let error = away.get::<u8>("/v1/status").await.unwrap_err();
+        assert!(error.to_string().starts_with("no daemon answers at unix:") && error.is_passing(), "{error}");
+        tokio::spawn(ends_when_asked(UnixListener::bind(&path).unwrap()));
+        let client = Client::new(vec![Address::Socket { path, network: None }]);
+        let read = client.get::<u8>("/v1/status").await.unwrap_err();
+        assert!(read.to_string().contains("broke off before it had answered") && read.is_passing(), "{read}");
+        assert!(!read.to_string().contains("not known"), "{read}");
+        let changed = client.post::<u8>("/v1/edits", &1).await.unwrap_err().to_string();
+        assert!(changed.contains("whether it did what it was asked is not known"), "{changed}");
+    }
 }

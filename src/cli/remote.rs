@@ -230,9 +230,10 @@ impl Part {
 pub fn failed(error: &ClientError, json: bool) -> Exit {
     let failed = exit::failed(&error.to_string(), json);
     match error {
-        ClientError::Unreachable { .. } | ClientError::Nonsense { .. } | ClientError::Unavailable(_) => {
-            Exit::Unreachable
-        }
+        ClientError::Unreachable { .. }
+        | ClientError::Broken { .. }
+        | ClientError::Nonsense { .. }
+        | ClientError::Unavailable(_) => Exit::Unreachable,
         ClientError::NotAllowed(_) => Exit::NotAllowed,
         ClientError::Refused(_) | ClientError::Gone(_) => failed,
     }

@@ -68,9 +68,17 @@ async fn wait(
     let mut place = Place::default();
     let mut awaited: Option<BTreeSet<String>> = None;
     loop {
-        let found: Vec<Deployment> = match &single {
-            Some(path) => vec![client.get(path).await?],
-            None => look(arguments, client, awaited.as_ref()).await?,
+        let found = match &single {
+            Some(path) => client.get(path).await.map(|one: Deployment| vec![one]),
+            None => look(arguments, client, awaited.as_ref()).await,
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) if awaited.is_some() => {
+                outlast(error, end).await?;
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         // Who fits later is not waited for.
         let names = awaited.get_or_insert_with(|| found.iter().map(|one| one.name.clone()).collect());
@@ -84,8 +92,19 @@ async fn wait(
         if single.is_none() {
             tokio::time::sleep(PAUSE.min(left)).await;
         }
-        place.next(client, &format!("&wait={}", left.as_secs().min(ASK))).await?;
+        if let Err(error) = place.next(client, &format!("&wait={}", left.as_secs().min(ASK))).await {
+            outlast(error, end).await?;
+        }
     }
+}
+
+/// A daemon that answered before may be started again meanwhile: it is asked again until the time is over.
+async fn outlast(error: ClientError, end: Instant) -> Result<(), ClientError> {
+    if !error.is_passing() || Instant::now() + PAUSE >= end {
+        return Err(error);
+    }
+    tokio::time::sleep(PAUSE).await;
+    Ok(())
 }
 
 /// Those of a first look, or all that are meant.
@@ -128,7 +147,10 @@ fn report(arguments: &Arguments, found: &[Deployment], gone: &[String]) -> Exit 
         let seen = format!("{} is {}", one.name, one.phase);
         talk(&match is_stuck(only) {
             true => format!("{seen}: {}", one.next_boot),
-            false => format!("{seen} and was not {} within {}", arguments.phase, arguments.timeout),
+            false => format!(
+                "{seen} and was not {} within {}; at its next network boot it {}",
+                arguments.phase, arguments.timeout, one.next_boot
+            ),
         });
         return if stuck { Exit::Failed } else { Exit::Unreachable };
     }
