@@ -79,7 +79,28 @@ impl Row for SourceStatus {
             or_dash(&self.attempted),
             self.location.clone(),
             // Problems of manifests have many lines; `-o json` and `get status` show all.
-            or_dash(&self.reason.lines().next().unwrap_or_default().to_owned()),
+            or_dash(&summary(&self.reason)),
         ]
+    }
+}
+
+/// The first problem of several, and its place.
+fn summary(reason: &str) -> String {
+    let mut lines = reason.lines();
+    let first = lines.next().unwrap_or_default();
+    let place = lines.next().and_then(|line| line.trim().strip_prefix("--> "));
+    place.map_or(first.to_owned(), |place| format!("{first} ({place})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_where_the_mistake_is() {
+        let told = "error[V0014]: a deployment can't be called `web_2`\n  --> web.toml:13:13\n   |\n13 | x\n";
+        assert_eq!(summary(told), "error[V0014]: a deployment can't be called `web_2` (web.toml:13:13)");
+        assert_eq!(summary("held: too many\nmore"), "held: too many");
+        assert_eq!(summary(""), "");
     }
 }

@@ -18,6 +18,7 @@ use crate::api::resource::{
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
+use crate::model::selection::glob;
 use crate::plan::report;
 
 /// List what the daemon knows
@@ -25,7 +26,7 @@ use crate::plan::report;
 pub(super) struct Arguments {
     #[arg(value_enum)]
     kind: Listed,
-    /// Only the one of this name
+    /// Only the one of this name, or those of a pattern (web-*)
     #[arg(add = names(Names::OfThatKind))]
     name: Option<String>,
     #[arg(short, long, value_enum, default_value = "table")]
@@ -176,6 +177,10 @@ fn list<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
         Ok(rows) => rows,
         Err(error) => return remote::failed(&error, json),
     };
+    if rows.is_empty() && !json {
+        let such = if arguments.labels.is_some() || !arguments.having.is_empty() { " like that" } else { "" };
+        exit::talk(&format!("no {}{such}", arguments.kind));
+    }
     match output::text(arguments.kind.name(), &rows, arguments.output, &arguments.columns) {
         Ok(text) => exit::print(&text),
         Err(why) => exit::failed(&why, json),
@@ -191,9 +196,9 @@ pub(super) async fn rows<T: Row>(arguments: &Arguments, client: &Client) -> Resu
         next = link;
     }
     if let Some(wanted) = &arguments.name {
-        all.retain(|row: &T| row.name() == wanted);
+        all.retain(|row: &T| glob(wanted, &row.key()) || row.name() == wanted);
         if all.is_empty() {
-            return Err(ClientError::Refused(format!("the daemon knows no {wanted} there")));
+            return Err(ClientError::Refused(format!("{wanted} is none of the {}", arguments.kind)));
         }
     }
     Ok(all)
