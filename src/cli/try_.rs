@@ -93,6 +93,9 @@ pub fn run(arguments: &Arguments) -> Exit {
         Ok(subject) => subject,
         Err(problems) => return failed(&problems),
     };
+    if subject.has_secrets && arguments.identity.is_none() {
+        return failed("the inventory has secrets: name the key that opens them with --identity FILE");
+    }
     let missing = needs::missing(arguments.firmware);
     if !missing.is_empty() {
         return failed(&needs::advice(&missing));
@@ -105,7 +108,10 @@ pub fn run(arguments: &Arguments) -> Exit {
             let ending = trial.run();
             report(arguments, &trial, &ending)
         }
-        Err(_) if scratch::interrupted() => Exit::Interrupted,
+        Err(_) if scratch::interrupted() => {
+            failed("interrupted before the machine was switched on");
+            Exit::Interrupted
+        }
         Err(error) => failed(&error.to_string()),
     }
 }
@@ -120,7 +126,8 @@ fn load(directory: &Path, arguments: &Arguments, name: &str) -> Result<Subject, 
     match loaded.errors() {
         0 => {
             let subject = Subject::find(&loaded.desired, name).map_err(|error| error.to_string())?;
-            Ok(Subject { memory: asked(&loaded, &subject.deployment), ..subject })
+            let has_secrets = !loaded.desired.secrets.is_empty();
+            Ok(Subject { memory: asked(&loaded, &subject.deployment), has_secrets, ..subject })
         }
         _ => Err(loaded.report_from(&Roots::of(from_here(directory)))),
     }

@@ -21,6 +21,8 @@ pub struct Subject {
     pub memory: Option<u32>,
     /// Whether it installs something; if not, it runs from the network (diskless).
     pub installs: bool,
+    /// Whether the daemon needs a key to serve the inventory.
+    pub has_secrets: bool,
 }
 
 /// How the disk is attached, which decides its name in Linux.
@@ -78,6 +80,7 @@ impl Subject {
             },
             memory: None,
             installs: deployment.installs(),
+            has_secrets: false,
         })
     }
 }

@@ -26,7 +26,7 @@ impl Reconciler {
                 self.remember().await?;
                 self.paused();
                 self.steered.notify_one();
-                Ok(done("suspended: revisions of the source wait"))
+                Ok(done("suspended: no revision is adopted until `voldemortctl resume`"))
             }
             Order::Resume => {
                 if !lock(&self.control).resume() {

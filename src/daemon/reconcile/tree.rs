@@ -117,10 +117,13 @@ impl Reconciler {
         };
         found.cloned().ok_or_else(|| {
             let all: Vec<Name> = self.sources.keys().cloned().collect();
-            format!(
-                "this daemon follows {}: name the one that the directory belongs to with --source",
-                listed(&all)
-            )
+            let all = listed(&all);
+            match wanted {
+                Some(wanted) => format!("this daemon has no source {wanted}; it follows {all}"),
+                None => format!(
+                    "this daemon follows {all}: name the one that the directory belongs to with --source"
+                ),
+            }
         })
     }
 
