@@ -131,8 +131,10 @@ impl AuditLog {
         let slow = slow.map(|waited| format!("the disk has not stored an entry for {} s", waited.as_secs()));
         let why = slow.or(status.trouble)?;
         let lost = status.lost;
+        let entries = if lost == 1 { "entry is" } else { "entries are" };
         Some(format!(
-            "the audit log can't be written, and only admins can change things ({lost} entries are lost since the start): {why}"
+            "the audit log can't be written, as its last entry showed ({lost} {entries} lost since the start), and while that \
+             lasts only admins can change things: {why}"
         ))
     }
 }

@@ -412,10 +412,12 @@ fn tell_doubts(state: &mut State, former: &State, now: Time, out: &mut Applied) 
     }
     let shown = new.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
     let more = if new.len() > 20 { format!(" and {} more", new.len() - 20) } else { String::new() };
+    let (what, them) = match new.len() {
+        1 => ("1 installation is doubtful, its machine boots its disk".to_owned(), "it"),
+        many => (format!("{many} installations are doubtful, their machines boot their disks"), "them"),
+    };
     let text = format!(
-        "{} installations are doubtful, their machines boot their disks: {shown}{more}; settle them with \
-         `voldemortctl approve installs` or `voldemortctl adopt`",
-        new.len()
+        "{what}: {shown}{more}; settle {them} with `voldemortctl approve installs` or `voldemortctl adopt`"
     );
     observe::observe(state, Event::new(now, Stage::Daemon, text), out);
 }

@@ -29,11 +29,11 @@ fn watch_clock(state: &mut State, now: Time, out: &mut Applied) {
     let contested = state.lasting.contested.clone();
     state.restart_contests(now);
     out.contests(&contested, state);
-    let text = format!(
-        "the clock was set back by {} s: {} leases end earlier",
-        before.since(now).as_seconds(),
-        changed.leases.len() + changed.leases6.len()
-    );
+    let leases = match changed.leases.len() + changed.leases6.len() {
+        1 => "1 lease ends earlier".to_owned(),
+        many => format!("{many} leases end earlier"),
+    };
+    let text = format!("the clock was set back by {} s: {leases}", before.since(now).as_seconds());
     out.leases(changed);
     observe::observe(state, Event::new(now, Stage::Daemon, text), out);
 }
