@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
-use liquid_core::model::{Object, ObjectView};
+use liquid_core::model::Object;
 use liquid_core::runtime::RuntimeBuilder;
 use liquid_core::{Language, Renderable, Runtime, Template, parser};
 use liquid_lib::stdlib;
@@ -12,7 +12,7 @@ use liquid_lib::stdlib;
 use super::meter::{self, LARGEST_OUTPUT, Limited, Meter};
 use super::place::place;
 use super::scan::{Piece, Scan, Tag};
-use super::scope::{Globals, Memory, Scope};
+use super::scope::{self, Globals, Memory, Scope};
 use super::{RenderError, Use, Value};
 use crate::render::{filter, near};
 
@@ -124,31 +124,44 @@ impl Program {
         secrets: &dyn Fn(&str) -> Option<String>,
     ) -> Result<String, RenderError> {
         let shared = values.shared().map(|shared| self.memory.converted(shared, &self.wanted));
-        let wanted = shared.as_ref().map_or(&self.wanted, |shared| &shared.others);
-        if let Some(missing) = wanted.iter().find(|name| values.get(name).is_none()) {
+        let all: Vec<usize>;
+        let others = match &shared {
+            Some(shared) => &shared.others,
+            None => {
+                all = (0..self.wanted.len()).collect();
+                &all
+            }
+        };
+        if let Some(missing) = others.iter().find(|at| values.get(&self.wanted[**at]).is_none()) {
             // The first in the text, of all that are missing.
             let first = uses.iter().find(|found| values.get(&found.name).is_none());
             let (line, column) = first.map_or((1, 1), |found| (found.line, found.column));
-            let message = unknown(first.map_or(missing, |found| &found.name), values.names());
-            return Err(RenderError { line, column, message });
+            let name = first.map_or(&self.wanted[*missing], |found| &found.name);
+            return Err(RenderError { line, column, message: unknown(name, values.names()) });
         }
         let mut revealed = Vec::new();
-        let mut globals =
-            Globals { own: Object::new(), shared: shared.as_ref().map(|shared| &shared.object) };
-        let is_wanted = |name: &str| self.wanted.binary_search_by(|own| own.as_str().cmp(name)).is_ok();
-        let own = values.own().iter().filter(|(name, _)| is_wanted(name));
-        let rest = wanted.iter().filter(|name| !values.own().contains_key(*name));
-        let rest = rest.filter_map(|name| Some((name, values.get(name)?)));
-        for (name, value) in own.chain(rest) {
-            let value = convert(value, secrets, &mut revealed).map_err(|secret| {
-                let place = uses.iter().find(|found| found.name == *name);
+        let mut fill = |name: &str, value: &Value| {
+            convert(value, secrets, &mut revealed).map_err(|secret| {
+                let place = uses.iter().find(|found| found.name == name);
                 let (line, column) = place.map_or((1, 1), |found| (found.line, found.column));
                 RenderError { line, column, message: format!("there is no secret `{secret}` here") }
-            })?;
-            globals.own.insert(name.clone().into(), value);
+            })
+        };
+        let mut own = vec![None; self.wanted.len()];
+        for (name, value) in values.own() {
+            if let Ok(at) = self.wanted.binary_search(name) {
+                own[at] = Some(fill(name, value)?);
+            }
         }
-        let weight =
-            meter::weight(globals.own.as_value()) + shared.as_ref().map_or(0, |shared| shared.weight);
+        for at in others {
+            let name = &self.wanted[*at];
+            if let Some(value) = values.get(name).filter(|_| own[*at].is_none()) {
+                own[*at] = Some(fill(name, value)?);
+            }
+        }
+        let weight = scope::weight(&self.wanted, &own) + shared.as_ref().map_or(0, |shared| shared.weight);
+        let shared = shared.as_ref().map(|shared| shared.values.as_slice());
+        let globals = Globals { names: &self.wanted, own, shared };
         let runtime = RuntimeBuilder::new().set_globals(&globals).build();
         *runtime.registers().get_mut::<Meter>() = Meter::new(Arc::clone(&self.texts), weight);
         let mut out = Limited::new(LARGEST_OUTPUT);

@@ -68,9 +68,16 @@ pub(crate) fn charge(runtime: &dyn Runtime, value: &dyn ValueView) -> Result<usi
     Ok(weight)
 }
 
+/// What each value takes besides its text.
+const EACH: usize = 32;
+
+/// Bytes that a member of an object takes in memory, roughly.
+pub(super) fn weight_of_pair(name: &str, value: &dyn ValueView) -> usize {
+    EACH + name.len() + weight(value)
+}
+
 /// Bytes a value takes in memory, roughly.
 pub(super) fn weight(value: &dyn ValueView) -> usize {
-    const EACH: usize = 32;
     if let Some(scalar) = value.as_scalar() {
         return EACH + scalar.to_kstr().len();
     }
@@ -78,7 +85,7 @@ pub(super) fn weight(value: &dyn ValueView) -> usize {
         return EACH + array.values().map(weight).sum::<usize>();
     }
     if let Some(object) = value.as_object() {
-        return EACH + object.iter().map(|(key, value)| EACH + key.len() + weight(value)).sum::<usize>();
+        return EACH + object.iter().map(|(key, value)| weight_of_pair(&key, value)).sum::<usize>();
     }
     EACH
 }

@@ -48,27 +48,29 @@ impl<'a> Scope<'a> {
 /// What one template reads of values that renders share.
 #[derive(Debug)]
 pub(super) struct Converted {
-    pub object: Object,
-    /// What `object` takes in memory.
+    /// One for each variable that the template reads, in their order.
+    pub values: Vec<Option<EngineValue>>,
+    /// What they take in memory.
     pub weight: usize,
-    /// The names of the others: they are secrets, or not among those values.
-    pub others: Vec<String>,
+    /// The places of those that have none: they are secrets, or not among the shared values.
+    pub others: Vec<usize>,
 }
 
 impl Converted {
     /// A secret's text is not the same for ever: it is no part of this.
-    fn of(values: &Values, wanted: &[String]) -> Converted {
-        let (mut object, mut others) = (Object::new(), Vec::new());
-        for name in wanted {
-            let nothing = |_: &str| None;
-            let found = values.get(name).map(|value| engine::convert(value, &nothing, &mut Vec::new()));
-            match found {
-                Some(Ok(value)) => drop(object.insert(name.clone().into(), value)),
-                Some(Err(_)) | None => others.push(name.clone()),
-            }
-        }
-        Converted { weight: meter::weight(object.as_value()), object, others }
+    fn of(shared: &Values, wanted: &[String]) -> Converted {
+        let nothing = |_: &str| None;
+        let convert = |name: &String| engine::convert(shared.get(name)?, &nothing, &mut Vec::new()).ok();
+        let values: Vec<Option<EngineValue>> = wanted.iter().map(convert).collect();
+        let others = (0..values.len()).filter(|at| values[*at].is_none()).collect();
+        Converted { weight: weight(wanted, &values), values, others }
     }
+}
+
+/// What values take in memory, with their names.
+pub(super) fn weight(names: &[String], values: &[Option<EngineValue>]) -> usize {
+    let pairs = names.iter().zip(values).filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    pairs.map(|(name, value)| meter::weight_of_pair(name, value.as_view())).sum()
 }
 
 /// The values that a template was rendered with last.
@@ -103,28 +105,25 @@ impl Memory {
     }
 }
 
-/// Both as the engine sees them: one object.
+/// Both as the engine sees them: one object. Its members lie in the order of their names.
 #[derive(Debug)]
 pub(super) struct Globals<'a> {
-    pub own: Object,
-    pub shared: Option<&'a Object>,
+    pub names: &'a [String],
+    pub own: Vec<Option<EngineValue>>,
+    pub shared: Option<&'a [Option<EngineValue>]>,
 }
 
 impl Globals<'_> {
-    fn whole(&self) -> Object {
-        let mut whole = self.shared.cloned().unwrap_or_default();
-        whole.extend(self.own.clone());
-        whole
-    }
-
-    fn shared_alone(&self) -> impl Iterator<Item = (&str, &EngineValue)> {
-        let shared = self.shared.into_iter().flat_map(|shared| shared.iter());
-        let alone = shared.filter(|(name, _)| !self.own.contains_key(name.as_str()));
-        alone.map(|(name, value)| (name.as_str(), value))
+    fn at(&self, place: usize) -> Option<&EngineValue> {
+        self.own[place].as_ref().or_else(|| self.shared?[place].as_ref())
     }
 
     fn all(&self) -> impl Iterator<Item = (&str, &EngineValue)> {
-        self.own.iter().map(|(name, value)| (name.as_str(), value)).chain(self.shared_alone())
+        (0..self.names.len()).filter_map(|place| Some((self.names[place].as_str(), self.at(place)?)))
+    }
+
+    fn whole(&self) -> Object {
+        self.all().map(|(name, value)| (name.to_owned().into(), value.clone())).collect()
     }
 }
 
@@ -188,8 +187,8 @@ impl ObjectView for Globals<'_> {
     }
 
     fn get<'s>(&'s self, index: &str) -> Option<&'s dyn ValueView> {
-        let found = self.own.get(index).or_else(|| self.shared?.get(index))?;
-        Some(found.as_view())
+        let place = self.names.binary_search_by(|name| name.as_str().cmp(index)).ok()?;
+        self.at(place).map(EngineValue::as_view)
     }
 }
 
