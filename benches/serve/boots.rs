@@ -131,14 +131,14 @@ async fn start(relay: &Relay, machine: u32, firmware: Firmware) -> Result<(Fetch
 }
 
 /// Where the machines' DHCP messages go through.
-struct Relay {
+pub(crate) struct Relay {
     socket: UdpSocket,
     link: Link,
     waiting: Mutex<HashMap<[u8; 4], oneshot::Sender<Bytes>>>,
 }
 
 impl Relay {
-    async fn open() -> Arc<Relay> {
+    pub(crate) async fn open() -> Arc<Relay> {
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).expect("a socket");
         socket.set_reuse_address(true).expect("an option");
@@ -174,7 +174,12 @@ impl Relay {
     }
 
     /// DISCOVER to ACK.
-    async fn configure(&self, machine: u32, firmware: Firmware, sender: Sender) -> Result<Lease, String> {
+    pub(crate) async fn configure(
+        &self,
+        machine: u32,
+        firmware: Firmware,
+        sender: Sender,
+    ) -> Result<Lease, String> {
         let client =
             Client { mac: lab::mac(machine), cpu: Cpu::X86_64, firmware, link: &self.link, now: Time(0) };
         let round = if sender == Sender::Ipxe { 2 } else { 0 };
@@ -204,14 +209,17 @@ impl Relay {
 }
 
 /// One connection of a machine.
-struct Http {
+pub(crate) struct Http {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Http {
     async fn connect(machine: u32) -> Result<Http, String> {
-        let from: Ipv4Addr = lab::address(machine);
+        Http::connect_from(lab::address(machine)).await
+    }
+
+    pub(crate) async fn connect_from(from: Ipv4Addr) -> Result<Http, String> {
         let connect = async {
             let socket = TcpSocket::new_v4()?;
             socket.bind(SocketAddrV4::new(from, 0).into())?;
@@ -223,10 +231,11 @@ impl Http {
         Ok(Http { stream, buffer: Vec::with_capacity(8192) })
     }
 
-    /// The body.
-    async fn get(&mut self, method: &str, url: &str, headers: &str) -> Result<Vec<u8>, String> {
+    /// The body of the answer. What is to be sent itself stands behind the headers and an empty line.
+    pub(crate) async fn get(&mut self, method: &str, url: &str, headers: &str) -> Result<Vec<u8>, String> {
         let path = url.strip_prefix(&format!("http://{DAEMON}")).unwrap_or(url);
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: {DAEMON}\r\n{headers}\r\n");
+        let end = if headers.contains("\r\n\r\n") { "" } else { "\r\n" };
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {DAEMON}\r\n{headers}{end}");
         let answered = timeout(Duration::from_secs(30), self.exchange(&request, method == "HEAD")).await;
         let answer = answered.map_err(|_| "no answer within half a minute".to_owned());
         answer
@@ -251,7 +260,11 @@ impl Http {
         }
         let length =
             head.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse::<usize>().ok());
-        let length = if head_only { 0 } else { length.ok_or(std::io::ErrorKind::InvalidData)? };
+        let length = if head_only || head.starts_with("HTTP/1.1 204") {
+            0
+        } else {
+            length.ok_or(std::io::ErrorKind::InvalidData)?
+        };
         while self.buffer.len() < end + length {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());

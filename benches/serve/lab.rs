@@ -163,6 +163,22 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// Another inventory in the place of all that the daemon knew, with a kernel and an initrd in `files`.
+    pub(crate) fn describe(&self, manifest: &str, settings: &str) {
+        let inventory = self.path("data/inventory");
+        fs::remove_dir_all(&inventory).ok();
+        fs::remove_dir_all(self.path("state")).ok();
+        fs::create_dir_all(inventory.join("files")).expect("a folder");
+        fs::create_dir_all(self.path("firmware")).expect("a folder");
+        fs::write(inventory.join("a.toml"), manifest).expect("a manifest can be written");
+        fs::write(inventory.join("voldemort.toml"), settings).expect("a manifest can be written");
+        for name in ["vmlinuz", "initrd.gz"] {
+            fill(&inventory.join("files").join(name), 1 << 20);
+        }
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         ip(&format!("netns delete {}", self.server));

@@ -1,5 +1,5 @@
 //! TFTP, HTTP and whole boots, side by side with the servers people use:
-//! `cargo bench --bench serve [-- stream storm image http https boots] [tftpd-hpa atftpd dnsmasq async-tftp]`.
+//! `cargo bench --bench serve [-- stream storm image http https boots agents] [tftpd-hpa atftpd dnsmasq async-tftp]`.
 //!
 //! The daemon runs as an operator starts it, with an inventory and an image; the
 //! peers (tftpd-hpa, atftpd, dnsmasq, nginx, and the crate async-tftp) run beside it in its network namespace, the clients in
@@ -10,6 +10,7 @@
 //! tftp-hpa, atftp, curl and openssl. atftpd, which can't be installed beside tftpd-hpa, is taken from the
 //! package's archive. What is not there is left out, loudly.
 
+mod agents;
 mod boots;
 mod http;
 mod lab;
@@ -25,7 +26,7 @@ fn main() {
     if let [peers::ASYNC_TFTP, address, root] = *words.iter().map(String::as_str).collect::<Vec<_>>() {
         return peers::serve_async_tftp(address, root);
     }
-    let cases = ["stream", "storm", "image", "http", "https", "boots"];
+    let cases = ["stream", "storm", "image", "http", "https", "boots", "agents"];
     let all = !words.iter().any(|word| cases.contains(&word.as_str()));
     let wanted = |name: &str| all || words.iter().any(|word| word == name);
     let lab = Lab::new();
@@ -48,6 +49,10 @@ fn main() {
         lab.furnish(boots::LOADER, boots::MACHINES);
         std::fs::remove_dir_all(lab.path("state")).ok();
         boots::run(&lab.daemon());
+    }
+    if wanted("agents") {
+        lab.describe(agents::MANIFEST, agents::SETTINGS);
+        agents::run(&lab.daemon());
     }
 }
 
