@@ -202,7 +202,8 @@ fn go_program(name: &str) -> Option<(tempfile::TempDir, PathBuf)> {
     let program = built.path().join("reader");
     let ready = has("go") && {
         let mut go = Command::new("go");
-        go.args(["build", "-o"]).arg(&program).arg(".").current_dir(folder);
+        // Without optimisation: Talos's library takes minutes to compile.
+        go.args(["build", "-gcflags=all=-N -l", "-o"]).arg(&program).arg(".").current_dir(folder);
         go.status().is_ok_and(|status| status.success())
     };
     ready.then_some((built, program))
