@@ -101,7 +101,7 @@ impl FromStr for Window {
 
 /// Whether the time zone database has that name, in these very letters, as installers look it up.
 pub fn is_time_zone(name: &str) -> bool {
-    jiff::tz::db().available().any(|known| known.as_str() == name)
+    TimeZone::get(name).is_ok_and(|zone| zone.iana_name() == Some(name))
 }
 
 /// The names that the time zone database has.
@@ -164,6 +164,18 @@ mod tests {
     fn at(text: &str) -> Time {
         let stamp: Timestamp = text.parse().unwrap();
         Time(u64::try_from(stamp.as_millisecond()).unwrap())
+    }
+
+    #[test]
+    fn time_zones_are_named_letter_by_letter() {
+        let wrong: Vec<String> = time_zones().into_iter().filter(|name| !is_time_zone(name)).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        for name in ["UTC", "Etc/UTC", "GMT", "Europe/Berlin", "US/Eastern"] {
+            assert!(is_time_zone(name), "{name}");
+        }
+        for name in ["", "europe/berlin", "Europe/Berln", "utc", "CEST"] {
+            assert!(!is_time_zone(name), "{name}");
+        }
     }
 
     #[test]
