@@ -107,6 +107,9 @@ pub fn run(arguments: &Arguments) -> Exit {
     if (plan.is_empty() && ticket.is_none()) || arguments.dry_run {
         return if json { finish(&Outcome::Planned { plan, holds: Vec::new() }, json) } else { Exit::Done };
     }
+    if let Some(warning) = followed.as_ref().and_then(|source| followed::undoing(&plan, source)) {
+        talk(&warning);
+    }
     let given = consent::Consent {
         approved: arguments.auto_approve || ticket.is_some(),
         reinstalls: arguments.allow_reinstalls,
@@ -123,17 +126,12 @@ pub fn run(arguments: &Arguments) -> Exit {
     let expected = Some(plan.id.clone());
     let request = Apply { tree, consent, expected, ticket };
     match arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/apply", &request).await) {
-        Ok(outcome) => {
-            match (
-                finish(&outcome, json).and(followed::warn_of_undoing(&outcome, followed.as_ref())),
-                arguments.wait,
-            ) {
-                (Exit::Done, Some(Wait::Installed)) => {
-                    wait::installed(&plan, &arguments.remote, Duration::from_millis(arguments.timeout.0))
-                }
-                (code, _) => code,
+        Ok(outcome) => match (finish(&outcome, json), arguments.wait) {
+            (Exit::Done, Some(Wait::Installed)) => {
+                wait::installed(&plan, &arguments.remote, Duration::from_millis(arguments.timeout.0))
             }
-        }
+            (code, _) => code,
+        },
         Err(error) => remote::failed(&error, json),
     }
 }

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use crate::api::resource::{Outcome, SourceStatus, Tree};
-use crate::cli::Exit;
-use crate::cli::exit::talk;
+use crate::api::resource::{SourceStatus, Tree};
 use crate::cli::remote::Remote;
+use crate::plan::Plan;
 use crate::source::git::revision;
 
 /// The source that a tree is applied in place of; `None` where the daemon does not say, or follows several and none is named.
@@ -38,16 +37,11 @@ pub(super) fn older(source: &SourceStatus, directory: &Path) -> Option<String> {
     })
 }
 
-/// A source goes on to be followed.
-pub(super) fn warn_of_undoing(outcome: &Outcome, source: Option<&SourceStatus>) -> Exit {
-    if let (Outcome::Applied { plan }, Some(source)) = (outcome, source)
-        && plan.to != source.attempted
-        && commit_of(source).is_some()
-    {
-        talk(&format!(
-            "warning: source {} is followed and is at {}: its next commit undoes this; commit what you applied",
-            source.name, source.attempted
-        ));
-    }
-    Exit::Done
+/// What a person should know before a tree is applied in place of what a source has: it goes on to be followed.
+pub(super) fn undoing(plan: &Plan, source: &SourceStatus) -> Option<String> {
+    commit_of(source).filter(|_| plan.to != source.attempted)?;
+    Some(format!(
+        "warning: source {} is followed and is at {}: its next commit undoes this; commit what you apply",
+        source.name, source.attempted
+    ))
 }
