@@ -154,6 +154,9 @@ fn named<'a>(state: &'a State, name: &str) -> Result<Option<&'a std::sync::Arc<M
         return Ok(state.assignments().get(name).and_then(|machine| machines.get(machine)));
     }
     machines.get(name).map(Some).ok_or_else(|| {
+        if name.contains(':') {
+            return format!("`{name}` is no hardware address: it has six pairs of hexadecimal digits");
+        }
         let known = state
             .desired()
             .deployments

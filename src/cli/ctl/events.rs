@@ -103,18 +103,20 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let begin = arguments.since.map_or(0, |since| (crate::daemon::now() - since).0);
     let shown = remote.block_on(async |client| {
         let mut place = Place::default();
+        let mut count = 0;
         loop {
             let wait = if arguments.watch && place.after > 0 { 60 } else { 0 };
             let Some(found) = place.next(&client, &format!("&wait={wait}{filter}")).await? else { continue };
-            if let Err(end) = found
-                .events
-                .iter()
-                .filter(|event| event.at_ms >= begin)
-                .try_for_each(|event| show(arguments, event))
-            {
-                return Ok(end);
+            for event in found.events.iter().filter(|event| event.at_ms >= begin) {
+                count += 1;
+                if let Err(end) = show(arguments, event) {
+                    return Ok(end);
+                }
             }
             if found.events.is_empty() && !arguments.watch {
+                if count == 0 {
+                    talk("no events like that are kept");
+                }
                 return Ok(Exit::Done);
             }
             if found.next == 0 {
