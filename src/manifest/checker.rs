@@ -160,7 +160,8 @@ impl Checker<'_> {
                 self.list(inner, key, array)
             }
             (Shape::Several(inner), _) => Value::List(vec![self.value(inner, key, value)?]),
-            (Shape::Table(fields), DeValue::Table(tree)) => {
+            (Shape::TextOr(_), DeValue::String(text)) => self.form(&super::Form::Any, key, text, mark)?,
+            (Shape::Table(fields) | Shape::TextOr(fields), DeValue::Table(tree)) => {
                 let name = format!("`{key}`");
                 Value::Table(self.table(Subject { fields, name: &name, mark }, tree))
             }

@@ -135,6 +135,7 @@ fn shape(shape: &Shape, tables: Tables) -> Value {
             json!({ "anyOf": [one, { "type": "array", "items": one }] })
         }
         Shape::Table(fields) => table(fields, tables),
+        Shape::TextOr(fields) => json!({ "anyOf": [{ "type": "string" }, table(fields, tables)] }),
         Shape::Map(inner) | Shape::Variables(inner) => {
             json!({ "type": "object", "additionalProperties": self::shape(inner, tables) })
         }

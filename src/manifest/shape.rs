@@ -52,6 +52,8 @@ pub enum Shape {
     /// One value, or a list of them; a list either way once read.
     Several(&'static Shape),
     Table(&'static Fields),
+    /// A text, or a table.
+    TextOr(&'static Fields),
     /// Keys of the author's choice.
     Map(&'static Shape),
     /// Keys that are variables of templates: hyphens and underscores are the same in them.
@@ -195,7 +197,7 @@ impl Shape {
     /// Whether a value may be a table, which may have a header of its own.
     pub const fn is_table(&self) -> bool {
         match self {
-            Shape::Table(_) | Shape::Map(_) | Shape::Variables(_) => true,
+            Shape::Table(_) | Shape::TextOr(_) | Shape::Map(_) | Shape::Variables(_) => true,
             Shape::Selector | Shape::Anything | Shape::Secret => true,
             Shape::Text(_) | Shape::Integer(_) | Shape::Boolean => false,
             Shape::List(_) | Shape::Several(_) => false,

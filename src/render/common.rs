@@ -18,6 +18,8 @@ pub struct Unable {
 #[derive(Debug)]
 pub struct Limits {
     pub cannot: &'static [Unable],
+    /// What of `disk` as a table it can choose a disk by, as manifests spell it.
+    pub hints: &'static [&'static str],
     /// The values of `layout`, besides the empty one.
     pub layouts: &'static [&'static str],
     /// Whether `mirror` may begin with `https://`.
@@ -71,6 +73,36 @@ pub fn inputs() -> Vec<Input> {
         text("post", "", "shell script for the installed system, as root; a failure is the installation's"),
         text("first_boot", "", "shell script for the first start of the installed system, as root"),
     ]
+}
+
+/// Everything that `disk` as a table may have.
+pub const HINTS: &[&str] = &["serial", "wwn", "model", "min-size", "max-size", "rotational", "transport"];
+
+/// What is wrong with `disk` as a table for a template with these limits.
+pub fn wrong_hints(limits: &Limits, disk: &Value) -> Option<String> {
+    let Value::Table(table) = disk else { return None };
+    let size = |key: &str| match table.get(key) {
+        Some(Value::Integer(size)) => Some(*size),
+        _ => None,
+    };
+    let keys = table.keys().map(|key| key.replace('_', "-"));
+    let foreign: Vec<String> = keys.filter(|key| !limits.hints.contains(&key.as_str())).collect();
+    let is_blank = |value: &Value| matches!(value, Value::String(text) if text.trim().is_empty());
+    if limits.hints.is_empty() {
+        return Some("its installer takes the name of a disk".to_owned());
+    }
+    if !foreign.is_empty() {
+        let (known, foreign) = (limits.hints.join(", "), foreign.join(", "));
+        return Some(format!("its installer chooses a disk by {known}, not by {foreign}"));
+    }
+    if table.is_empty() {
+        return Some("it says nothing of the disk".to_owned());
+    }
+    if let Some((key, _)) = table.iter().find(|(_, value)| is_blank(value)) {
+        return Some(format!("`{key}` is empty"));
+    }
+    let none = size("min_size").zip(size("max_size")).is_some_and(|(least, most)| least > most);
+    none.then(|| "`min-size` is more than `max-size`".to_owned())
 }
 
 /// Modes of the kernel's bonding driver (Documentation/networking/bonding.rst), as netplan takes them too.
@@ -132,6 +164,9 @@ fn layout(limits: &Limits, values: &Values) -> Option<String> {
     let layout = get(values, "layout");
     let lacks = |name: &str| !values.get(name).is_some_and(is_set);
     one_of(layout, limits.layouts).or_else(|| match layout {
+        "raid1" if matches!(values.get("disk"), Some(Value::Table(_))) => {
+            Some("raid1 needs the name of its first disk in `disk`".to_owned())
+        }
         "raid1" if lacks("disk") => Some("raid1 needs `disk`, the first of its two disks".to_owned()),
         "raid1" if lacks("second_disk") => {
             Some("raid1 needs `second-disk`, the other of its two disks".to_owned())
@@ -198,7 +233,12 @@ mod tests {
     use crate::render::installer;
 
     fn said(values: &[(&str, Value)], rule: &str) -> Option<String> {
-        let limits = Limits { cannot: &[], layouts: &["plain", "raid1", "encrypted"], https_mirror: false };
+        let limits = Limits {
+            cannot: &[],
+            hints: HINTS,
+            layouts: &["plain", "raid1", "encrypted"],
+            https_mirror: false,
+        };
         let values: Values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();
         rule(&limits, &values)
@@ -262,6 +302,8 @@ mod tests {
             for name in inputs().iter().map(|input| input.name).chain(known()) {
                 assert_eq!(builtin.reads(name), template.limits.can(name), "{} {name}", installer.kind);
             }
+            // `disk` as a table, if any of it can be carried out.
+            assert_eq!(builtin.reads("disk_hints"), !template.limits.hints.is_empty(), "{}", installer.kind);
             for unable in template.limits.cannot {
                 let is_common = inputs().iter().any(|input| input.name == unable.variable);
                 assert!(is_common || known().any(|name| name == unable.variable), "{}", unable.variable);

@@ -25,6 +25,10 @@ pub const WELL_KNOWN: &[(&str, &str)] = &[
     ("users", "list of tables: name, password_hash, ssh_keys, sudo, groups, shell"),
     ("ssh_keys", "list of public keys"),
     ("disk", "the disk to install to, or empty for the first one"),
+    (
+        "disk_hints",
+        "table of what the disk is like where `disk` is a table, with sizes in bytes; `disk` is empty then",
+    ),
     ("timezone", "as Europe/Berlin, or empty for UTC"),
     ("user_data", "what a claim was made with for its machine, or empty; never on a command line"),
 ];

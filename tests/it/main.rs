@@ -25,6 +25,7 @@ mod facts;
 mod fix;
 mod formats;
 mod golden;
+mod hints;
 mod hostile;
 mod http;
 mod import;

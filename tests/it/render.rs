@@ -55,6 +55,7 @@ fn known() -> Values {
             ("users", list(&[])),
             ("ssh_keys", list(&[])),
             ("disk", text("")),
+            ("disk_hints", table(&[])),
             ("timezone", text("")),
             // What Talos can't do without; certificates are base64.
             ("endpoint", text("https://10.0.10.10:6443")),
@@ -153,6 +154,20 @@ fn variations(kind: Kind) -> Vec<(String, Vec<(&'static str, Value)>)> {
         ("proxy", text("http://10.0.10.3:3128")),
         ("ntp", list(&["10.0.10.1", "ntp.lab.example"])),
     ];
+    let hints = [
+        ("serial", text("S64F NE0R-6")),
+        ("wwn", text("0x5000c500a1b2c3d4")),
+        ("model", text("MZQL2 960")),
+        ("min-size", Value::Integer(200 << 30)),
+        ("max-size", Value::Integer(2 << 40)),
+        ("rotational", text("0")),
+        ("transport", text("sata")),
+    ];
+    let hints = hints.into_iter().filter(|(name, _)| limits.hints.contains(name));
+    let hints: BTreeMap<String, Value> = hints.map(|(name, value)| (name.replace('-', "_"), value)).collect();
+    if !hints.is_empty() {
+        cases.push(("hints".to_owned(), vec![("disk", text("")), ("disk_hints", Value::Table(hints))]));
+    }
     if kind == Kind::Talos {
         let more = ["cluster_id", "cluster_secret", "bootstrap_token", "secretbox_secret"];
         let base64 =
@@ -440,6 +455,83 @@ fn items_can_not_break_out() {
                 in_its_place(builtin, &with(attack)[at], &plain, &format!("list {at} {attack:?}"));
             }
         }
+    }
+}
+
+/// The same of what the disk is like.
+#[test]
+fn hints_can_not_break_out() {
+    for builtin in builtin::all() {
+        let with = |name: &str, hint: &str| {
+            let mut values = with_defaults(builtin, full());
+            values.insert("disk".to_owned(), text(""));
+            values.insert("disk_hints".to_owned(), table(&[(name, text(hint))]));
+            values
+        };
+        for name in ["serial", "wwn", "model"] {
+            let plain = builtin.text().render(&with(name, "x"), &secrets).expect("renders");
+            for attack in ATTACKS {
+                in_its_place(builtin, &with(name, attack), &plain, &format!("{name} {attack:?}"));
+            }
+        }
+    }
+}
+
+/// The function that chooses a disk, with a tree as the kernel's in its place: one that fits, and no other.
+#[test]
+fn a_shell_finds_the_disk_that_fits() {
+    let folder = tempfile::tempdir().expect("folder");
+    let disk = |name: &str, files: &[(&str, &str)]| {
+        for (path, content) in files {
+            let path = folder.path().join(name).join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("create");
+            std::fs::write(path, content).expect("write");
+        }
+    };
+    let gib = |number: u64| format!("{}\n", number << 21);
+    disk("sda", &[("size", &gib(500)), ("queue/rotational", "1\n"), ("device/model", "ST500 DM002\n")]);
+    disk("sda", &[("device/vpd_pg80", "\0P\0\x08  Z3T1ABC"), ("device/wwid", "naa.5000c500a1b2c3d4\n")]);
+    disk("nvme0n1", &[("size", &gib(960)), ("queue/rotational", "0\n"), ("device/model", "MZQL2 960\n")]);
+    disk("nvme0n1", &[("device/serial", "S64FNE0R600001     \n"), ("wwid", "eui.0025385b21404b2c\n")]);
+    disk(
+        "vda",
+        &[("size", &gib(20)), ("queue/rotational", "1\n"), ("serial", "root"), ("device/vendor", "0x1af4\n")],
+    );
+    // The path to a disk with several, and a reader without a card.
+    disk(
+        "nvme0c0n1",
+        &[("size", &gib(960)), ("device/serial", "S64FNE0R600001\n"), ("wwid", "eui.0025385b21404b2c\n")],
+    );
+    disk("sdb", &[("size", "0\n"), ("queue/rotational", "0\n"), ("device/model", "CARD\n")]);
+    disk("sr0", &[("size", &gib(1)), ("device/model", "DVD\n")]);
+    let part = Text::parse(concat!(include_str!("../../templates/part/disk.liquid"), "{{ hinted }}"))
+        .expect("parses");
+    let found = |hints: &[(&str, Value)]| {
+        let values = BTreeMap::from([("disk_hints".to_owned(), table(hints))]);
+        let function = part.render(&values, &secrets).expect("renders");
+        let script = function.replace("/sys/block/", &format!("{}/", folder.path().display()));
+        let output =
+            Command::new("sh").args(["-e", "-c", &format!("{script}; hinted")]).output().expect("sh");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    for (hints, disk) in [
+        (&[("serial", text("Z3T1ABC"))][..], "/dev/sda"),
+        (&[("serial", text("S64FNE0R600001"))], "/dev/nvme0n1"),
+        (&[("serial", text("root"))], "/dev/vda"),
+        (&[("serial", text("S64F"))], ""),
+        (&[("wwn", text("0x5000c500a1b2c3d4"))], "/dev/sda"),
+        (&[("wwn", text("eui.0025385b21404b2c"))], "/dev/nvme0n1"),
+        (&[("model", text("ST500 DM002"))], "/dev/sda"),
+        (&[("min_size", Value::Integer(600 << 30))], "/dev/nvme0n1"),
+        (&[("max_size", Value::Integer(100 << 30))], "/dev/vda"),
+        (&[("rotational", text("0"))], "/dev/nvme0n1"),
+        // Two fit.
+        (&[("rotational", text("1"))], ""),
+        (&[("rotational", text("1")), ("min_size", Value::Integer(100 << 30))], "/dev/sda"),
+        (&[("transport", text("nvme"))], "/dev/nvme0n1"),
+        (&[("transport", text("usb"))], ""),
+    ] {
+        assert_eq!(found(hints), disk, "{hints:?}");
     }
 }
 

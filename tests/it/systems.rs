@@ -99,6 +99,13 @@ fn the_overview_is_that_of_the_code() {
         common +=
             &line(name, &|builtin| if template(builtin).limits.can(name) { "yes" } else { "–" }.to_owned());
     }
+    let hints = |builtin: &Builtin| match template(builtin).limits.hints {
+        [] => "–".to_owned(),
+        hints if hints.len() == common::HINTS.len() => "yes".to_owned(),
+        hints => hints.join(", "),
+    };
+    let cells: Vec<String> = all.iter().map(hints).collect();
+    writeln!(common, "| `disk` as a table | {} |", cells.join(" | ")).expect("a String");
     for input in common::inputs() {
         let can = |builtin: &Builtin| {
             let limits = template(builtin).limits;

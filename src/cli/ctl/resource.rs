@@ -248,6 +248,7 @@ impl Row {
             Shape::Map(_) | Shape::Variables(_) | Shape::Selector => {
                 flag.value_name("KEY=VALUE").num_args(1..).action(ArgAction::Append)
             }
+            Shape::TextOr(_) => flag.value_name("TEXT"),
             Shape::Secret => flag.value_name("SECRET"),
             Shape::List(Shape::Text(form)) | Shape::Several(Shape::Text(form)) => {
                 flag.value_name(meta(form)).num_args(1..).action(ArgAction::Append)
@@ -274,7 +275,7 @@ impl Row {
             Shape::Integer(_) => {
                 matches.get_one::<i64>(&id).map(|number| setting(json!(number))).into_iter().collect()
             }
-            Shape::Text(_) => texts().map(|text| setting(json!(text))).collect(),
+            Shape::Text(_) | Shape::TextOr(_) => texts().map(|text| setting(json!(text))).collect(),
             Shape::Secret => texts().map(|text| setting(json!({ "secret": text }))).collect(),
             Shape::Map(inner) | Shape::Variables(inner) => {
                 pairs(&id, &self.path, texts(), matches!(inner, Shape::Anything))?

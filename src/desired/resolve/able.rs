@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Resolver;
 use super::profile::Effective;
 use crate::desired::{Boot, Template};
-use crate::manifest::{Code, Mark, Problem};
+use crate::manifest::{Code, Field, Mark, Problem};
 use crate::model::InstallerProof as Proof;
 use crate::render::{Value, common};
 
@@ -21,6 +21,7 @@ impl Resolver<'_> {
         template: &Arc<Template>,
         values: &BTreeMap<String, Value>,
     ) {
+        self.hinted(effective, boot, template, values);
         if template.origin.is_some() {
             return;
         }
@@ -43,6 +44,12 @@ impl Resolver<'_> {
                 )));
             }
         }
+        let disk = effective.vars.get("disk").zip(values.get("disk")).filter(|_| limits.can("disk"));
+        if let Some((field, wrong)) =
+            disk.and_then(|(field, disk)| Some((field, common::wrong_hints(limits, disk)?)))
+        {
+            self.unable_disk(field, template, wrong);
+        }
         for (name, rule) in common::RULES {
             let Some(field) = effective.vars.get(name).filter(|_| template.inputs.contains_key(name)) else {
                 continue;
@@ -54,6 +61,37 @@ impl Resolver<'_> {
                 self.unable(field.value.mark, Problem::new(Code::Unable, field.value.mark, message, label));
             }
         }
+    }
+
+    /// What a disk is like has to arrive where its name would.
+    fn hinted(
+        &mut self,
+        effective: &Effective,
+        boot: &Boot,
+        template: &Template,
+        values: &BTreeMap<String, Value>,
+    ) {
+        let Some(field) = effective.vars.get("disk") else { return };
+        if !matches!(values.get("disk"), Some(Value::Table(_))) {
+            return;
+        }
+        let is_own = template.origin.is_some();
+        let why = match () {
+            () if boot.cmdline.iter().any(|word| word.uses("disk")) => {
+                "the boot's command line needs the name of the disk"
+            }
+            () if is_own && template.text.uses("disk") && !template.text.uses("disk_hints") => {
+                "its text reads `disk`, a name, and not `disk_hints`"
+            }
+            () => return,
+        };
+        self.unable_disk(field, template, why.to_owned());
+    }
+
+    fn unable_disk(&mut self, field: &Field, template: &Template, why: String) {
+        let mark = field.value.mark;
+        let message = format!("template `{}` can't carry out this `disk`", template.name);
+        self.unable(mark, Problem::new(Code::Unable, mark, message, why));
     }
 
     fn unproven(&mut self, effective: &Effective, template: &Template, by: &str) {

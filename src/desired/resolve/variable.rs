@@ -34,7 +34,9 @@ impl Resolver<'_> {
             self.inputs(resource, effective, template, &mut values);
         }
         for (name, field) in &effective.vars {
-            if let Some(kind) = known_kind(name) {
+            // What a disk is like is a table.
+            let is_hints = &**name == "disk" && matches!(field.value.value, Value::Table(_));
+            if let Some(kind) = known_kind(name).filter(|_| !is_hints) {
                 self.typed(name, kind, &field.value, None);
             }
             values.insert(name.to_string(), value(&field.value.value));
@@ -406,6 +408,8 @@ pub(super) fn value(written: &Value) -> render::Value {
             render::Value::Table(table.0.iter().map(entry).collect())
         }
         Value::Secret(name) => render::Value::Secret(name.to_string()),
+        // Of `disk`; bytes.
+        Value::Size(size) => render::Value::Integer(i64::try_from(size.0).unwrap_or(i64::MAX)),
         // Variables are read as `Shape::Anything`, which yields none of these forms.
         Value::Name(_)
         | Value::Mac(_)
@@ -417,7 +421,6 @@ pub(super) fn value(written: &Value) -> render::Value {
         | Value::Range(_)
         | Value::Range6(_)
         | Value::Duration(_)
-        | Value::Size(_)
         | Value::Percent(_)
         | Value::Rate(_)
         | Value::Window(_) => render::Value::String(String::new()),

@@ -37,6 +37,7 @@ pub fn wanted(shape: &Shape) -> &'static str {
         Shape::List(_) => "a list",
         Shape::Several(inner) => wanted(inner),
         Shape::Table(_) | Shape::Map(_) | Shape::Variables(_) => "a table",
+        Shape::TextOr(_) => "text in quotes or a table",
         Shape::Selector => "a table of labels",
         Shape::Anything => "text, a whole number, true or false, a list or a table",
         Shape::Secret => "a secret, as in { secret = \"bmc\" }",

@@ -38,7 +38,11 @@ const KNOWN: &[Key] = &[
     Key::variable("packages", List(&Text(Form::Any)), "Packages to install."),
     Key::variable("users", List(&Table(&USER)), "Accounts to create."),
     Key::variable("ssh-keys", Several(&Text(Form::Any)), "Public keys that may log in as the first user."),
-    Key::variable("disk", Text(Form::Any), "Disk to install to, as in \"/dev/sda\"."),
+    Key::variable(
+        "disk",
+        TextOr(&DISK),
+        "Disk to install to, as in \"/dev/sda\", or what it is like, as in { serial = \"…\" }.",
+    ),
     Key::variable("timezone", Text(Form::Any), "As in \"Europe/Berlin\"."),
     Key::variable(
         "hostname",
@@ -47,6 +51,25 @@ const KNOWN: &[Key] = &[
     ),
     Key::variable("domain", Text(Form::HostName), "The machine's domain; the subnet's if absent."),
 ];
+
+/// Stays a value of the variable `disk`.
+const DISK: Fields = Fields::new(
+    "disk",
+    "What the one disk to install to is like.",
+    &[
+        Key::may("serial", Text(Form::Any), "Its serial number, all of it."),
+        Key::may("wwn", Text(Form::Any), "Its World Wide Name, or a part of it."),
+        Key::may("model", Text(Form::Any), "Its model, or a part of it."),
+        Key::may("min-size", Text(Form::Size), "It has at least this, as in \"200 GiB\"."),
+        Key::may("max-size", Text(Form::Size), "It has at most this."),
+        Key::may("rotational", Boolean, "Whether it has platters that turn."),
+        Key::may(
+            "transport",
+            Text(Form::Choice(&["nvme", "sata", "sas", "usb", "virtio"])),
+            "How it is connected.",
+        ),
+    ],
+);
 
 /// Stays a value of the variable `users`: it has no structure.
 const USER: Fields = Fields::new(

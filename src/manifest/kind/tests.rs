@@ -17,7 +17,7 @@ fn sample(shape: &Shape) -> String {
         Shape::Integer(least) => least.to_string(),
         Shape::Boolean => "true".to_owned(),
         Shape::List(inner) | Shape::Several(inner) => format!("[{}]", sample(inner)),
-        Shape::Table(fields) => format!("{{ {} }}", settings(fields, ", ")),
+        Shape::Table(fields) | Shape::TextOr(fields) => format!("{{ {} }}", settings(fields, ", ")),
         Shape::Map(inner) | Shape::Variables(inner) => format!("{{ own = {} }}", sample(inner)),
         Shape::Selector => "{ size = \"small\" }".to_owned(),
         Shape::Anything | Shape::Secret => "{ secret = \"hush\" }".to_owned(),

@@ -1,6 +1,7 @@
 //! What every template may know of the machine it is rendered for.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::desired::Deployment;
@@ -94,6 +95,7 @@ impl Facts<'_> {
         for list in ["packages", "users", "ssh_keys"] {
             put(&mut facts, &is_unset, list, || Value::List(Vec::new()));
         }
+        hints(&mut facts, &wanted, deployment.values.get("disk"));
         for empty in ["disk", "timezone", "user_data"] {
             put(&mut facts, &is_unset, empty, || text(None));
         }
@@ -163,6 +165,20 @@ impl Facts<'_> {
             });
         }
     }
+}
+
+/// What a disk is like is `disk_hints` to templates, which have a name in `disk` or nothing. A flag is a text there:
+/// one that is false differs from one that is not set.
+fn hints(facts: &mut Values, wanted: &dyn Fn(&str) -> bool, disk: Option<&Value>) {
+    let Some(Value::Table(table)) = disk else {
+        return put(facts, wanted, "disk_hints", || Value::Table(BTreeMap::new()));
+    };
+    let hint = |(name, value): (&String, &Value)| match value {
+        Value::Boolean(flag) => (name.clone(), Value::String(u8::from(*flag).to_string())),
+        other => (name.clone(), other.clone()),
+    };
+    put(facts, wanted, "disk", || Value::String(String::new()));
+    put(facts, wanted, "disk_hints", || Value::Table(table.iter().map(hint).collect()));
 }
 
 fn put(facts: &mut Values, wanted: &dyn Fn(&str) -> bool, name: &str, value: impl FnOnce() -> Value) {

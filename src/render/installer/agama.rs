@@ -36,7 +36,12 @@ pub(super) static INSTALLER: Installer = Installer {
             include_str!("../../../templates/agama.liquid")
         ),
         inputs: template_inputs,
-        limits: &Limits { cannot: &[], layouts: &["plain", "lvm", "raid1", "encrypted"], https_mirror: true },
+        limits: &Limits {
+            cannot: &[],
+            hints: &[],
+            layouts: &["plain", "lvm", "raid1", "encrypted"],
+            https_mirror: true,
+        },
         proof: Proof::Rendered,
         proven_by: "nothing but its form, JSON, by a test",
     }),

@@ -6,7 +6,7 @@ use super::{
     AnswerContent, AnswerFile, Completion, Image, Installer, Kind, Need, Proof, Template, main_file,
 };
 use crate::render::builtin::{Input, text};
-use crate::render::common::{Limits, Unable};
+use crate::render::common::{HINTS, Limits, Unable};
 use crate::render::finding::{Finding, asks, doubtful, refused};
 
 pub use overlay::pack;
@@ -47,12 +47,16 @@ pub(super) static INSTALLER: Installer = Installer {
     }),
     completion: Completion::Hook,
     template: Some(Template {
-        source: include_str!("../../../templates/alpine.liquid"),
+        source: concat!(
+            include_str!("../../../templates/part/disk.liquid"),
+            include_str!("../../../templates/alpine.liquid")
+        ),
         inputs: template_inputs,
         proof: Proof::Rendered,
         proven_by: "nothing but its form, shell, by the shell of BusyBox, which Alpine has",
         limits: &Limits {
             cannot: &[Unable { variable: "locale", why: "its C library, musl, has no locales" }],
+            hints: HINTS,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
         },

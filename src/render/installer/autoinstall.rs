@@ -3,7 +3,7 @@
 use super::{Completion, Image, Installer, Kind, NOCLOUD_FILES, NOCLOUD_NEED, Need, Proof, Template};
 use crate::render::Verdict;
 use crate::render::builtin::{Input, text};
-use crate::render::common::Limits;
+use crate::render::common::{HINTS, Limits};
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::near;
 use crate::render::syntax::cloud::{self, Document, Key, Value};
@@ -41,6 +41,7 @@ pub(super) static INSTALLER: Installer = Installer {
         source: concat!(
             include_str!("../../../templates/part/finish.liquid"),
             include_str!("../../../templates/part/netplan.liquid"),
+            include_str!("../../../templates/part/disk.liquid"),
             include_str!("../../../templates/autoinstall.liquid")
         ),
         inputs: template_inputs,
@@ -48,6 +49,7 @@ pub(super) static INSTALLER: Installer = Installer {
         proven_by: "cloud-init's schema (the installed system) and its reader of networks; the storage and the packages by no program",
         limits: &Limits {
             cannot: &[],
+            hints: HINTS,
             layouts: &["plain", "lvm", "raid1", "encrypted", "direct", "zfs"],
             https_mirror: true,
         },

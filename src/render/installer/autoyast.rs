@@ -3,7 +3,7 @@
 
 use super::{Completion, Image, Installer, Kind, Need, Proof, Template, main_file};
 use crate::render::builtin::{Input, list, text};
-use crate::render::common::{Limits, Unable};
+use crate::render::common::{HINTS, Limits, Unable};
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::syntax::xml;
 
@@ -35,6 +35,7 @@ pub(super) static INSTALLER: Installer = Installer {
     template: Some(Template {
         source: concat!(
             include_str!("../../../templates/part/scripts.liquid"),
+            include_str!("../../../templates/part/disk.liquid"),
             include_str!("../../../templates/autoyast.liquid")
         ),
         inputs: template_inputs,
@@ -45,6 +46,7 @@ pub(super) static INSTALLER: Installer = Installer {
                 variable: "mirror",
                 why: "the installer takes its tree from `install=` of the command line",
             }],
+            hints: HINTS,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
         },

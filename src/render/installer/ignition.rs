@@ -43,6 +43,7 @@ pub(super) static INSTALLER: Installer = Installer {
                 Unable { variable: "second_disk", why: DISK },
                 Unable { variable: "disk_passphrase", why: DISK },
             ],
+            hints: &[],
             layouts: &[],
             https_mirror: true,
         },

@@ -6,7 +6,7 @@ mod words;
 
 use super::{Completion, Image, Installer, Kind, Need, Proof, Template, lines as lines_of, main_file};
 use crate::render::builtin::{Input, list, text};
-use crate::render::common::Limits;
+use crate::render::common::{HINTS, Limits};
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::near;
 use commands::{COMMANDS, SECTIONS, Table};
@@ -38,12 +38,18 @@ pub(super) static INSTALLER: Installer = Installer {
     template: Some(Template {
         source: concat!(
             include_str!("../../../templates/part/finish.liquid"),
+            include_str!("../../../templates/part/disk.liquid"),
             include_str!("../../../templates/kickstart.liquid")
         ),
         inputs: template_inputs,
         proof: Proof::Validated,
         proven_by: "pykickstart, by the rules of RHEL 8, 9 and 10 and of Fedora 40 and 42",
-        limits: &Limits { cannot: &[], layouts: &["plain", "lvm", "raid1", "encrypted"], https_mirror: true },
+        limits: &Limits {
+            cannot: &[],
+            hints: HINTS,
+            layouts: &["plain", "lvm", "raid1", "encrypted"],
+            https_mirror: true,
+        },
     }),
 };
 

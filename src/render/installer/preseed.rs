@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::{Completion, Image, Installer, Kind, Need, Proof, Template, lines, main_file};
 use crate::render::Value;
 use crate::render::builtin::{Input, Sort, list, text};
-use crate::render::common::Limits;
+use crate::render::common::{HINTS, Limits};
 use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::near;
 
@@ -46,6 +46,7 @@ pub(super) static INSTALLER: Installer = Installer {
     template: Some(Template {
         source: concat!(
             include_str!("../../../templates/part/finish.liquid"),
+            include_str!("../../../templates/part/disk.liquid"),
             include_str!("../../../templates/preseed.liquid")
         ),
         inputs: template_inputs,
@@ -53,6 +54,7 @@ pub(super) static INSTALLER: Installer = Installer {
         proven_by: "the reader of Debian 12's installer",
         limits: &Limits {
             cannot: &[],
+            hints: HINTS,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: false,
         },

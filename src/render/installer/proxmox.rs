@@ -57,6 +57,7 @@ pub(super) static INSTALLER: Installer = Installer {
                 Unable { variable: "bond_mode", why: CARD },
                 Unable { variable: "disk_passphrase", why: "its installer encrypts nothing" },
             ],
+            hints: &["serial"],
             layouts: &["lvm", "xfs", "zfs", "btrfs", "raid1"],
             https_mirror: true,
         },

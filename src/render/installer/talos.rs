@@ -63,6 +63,7 @@ pub(super) static INSTALLER: Installer = Installer {
                 Unable { variable: "post", why: NO_SHELL },
                 Unable { variable: "first_boot", why: NO_SHELL },
             ],
+            hints: &["serial", "wwn", "model", "min-size"],
             layouts: &[],
             https_mirror: true,
         },

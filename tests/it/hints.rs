@@ -1,0 +1,105 @@
+//! `disk` that says what the disk is like.
+
+use crate::program::voldemort;
+
+const SUBNET: &str = "[subnet.lab]\ncidr = \"10.0.10.0/24\"\ngateway = \"10.0.10.1\"\ndns = [\"10.0.10.1\"]\ndomain = \"lab.example\"\n";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl you@desk";
+
+/// The exit status and the report of a check of one deployment with these words of its command line, this template and
+/// these settings, and its rendered answers.
+fn checked(subnet: &str, words: &str, template: &str, settings: &str) -> (i32, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    std::fs::write(root.join("kernel"), "kernel").unwrap();
+    std::fs::write(root.join("names.liquid"), "disk {{ disk }}\n").unwrap();
+    std::fs::write(
+        root.join("hints.liquid"),
+        "disk {{ disk }} {{ disk_hints.serial }} {{ disk_hints.min_size }}\n",
+    )
+    .unwrap();
+    let site = format!(
+        "{SUBNET}{subnet}[template.names]\nkind = \"plain\"\nfile = \"names.liquid\"\n[template.hints]\nkind = \"plain\"\n\
+         file = \"hints.liquid\"\n[boot.b]\nkernel = \"kernel\"\ncmdline = [\"{words}\"]\n[deployment.web-1]\n\
+         mac = \"52:54:00:aa:00:01\"\naddress = \"10.0.10.21\"\nsubnet = \"lab\"\nboot = \"b\"\ntemplate = \"{template}\"\n\
+         unproven = true\nssh-keys = \"{KEY}\"\n{settings}\n"
+    );
+    std::fs::write(root.join("site.toml"), site).unwrap();
+    let ran = voldemort(root, &["check"]);
+    let rendered = voldemort(root, &["render", "web-1"]);
+    (ran.code, ran.out + &ran.err, rendered.out + &rendered.err)
+}
+
+const KICKSTART: &str = "inst.ks={{ answers_url }}";
+
+#[test]
+fn a_disk_may_be_described_and_the_description_reaches_the_answers() {
+    let disk =
+        "disk = { serial = \"S64FNE0R6\", min-size = \"200 GiB\", rotational = false, transport = \"nvme\" }";
+    let (code, report, rendered) = checked("", KICKSTART, "kickstart", disk);
+    assert_eq!(code, 0, "{report}");
+    for part in [
+        "*\"|\"S64FNE0R6\"|\"*",
+        "-ge 419430400 ]",
+        "/queue/rotational\")\" = 0 ]",
+        "*/nvme*",
+        "drive=$(hinted",
+    ] {
+        assert!(rendered.contains(part), "{part}:\n{rendered}");
+    }
+    let (code, report, rendered) =
+        checked("", "answers={{ answers_url }}", "hints", "disk = { serial = \"S6\", min-size = \"1 GiB\" }");
+    assert_eq!(code, 0, "{report}");
+    assert!(rendered.contains("disk  S6 1073741824"), "{rendered}");
+    let (code, report, rendered) = checked("", KICKSTART, "kickstart", "disk = \"/dev/sda\"");
+    assert!(
+        code == 0 && rendered.contains("--only-use=sda") && !rendered.contains("hinted"),
+        "{report}{rendered}"
+    );
+}
+
+#[test]
+fn a_description_that_can_not_be_carried_out_is_refused() {
+    let answers = "answers={{ answers_url }}";
+    for (words, template, settings, wanted) in [
+        (KICKSTART, "kickstart", "disk = {}", "it says nothing of the disk"),
+        (KICKSTART, "kickstart", "disk = { serial = \" \" }", "`serial` is empty"),
+        (
+            KICKSTART,
+            "kickstart",
+            "disk = { min-size = \"2 TiB\", max-size = \"1 TiB\" }",
+            "`min-size` is more than",
+        ),
+        (KICKSTART, "kickstart", "disk = { seria = \"x\" }", "did you mean `serial`?"),
+        (KICKSTART, "kickstart", "disk = { transport = \"ide\" }", "transport"),
+        (KICKSTART, "kickstart", "disk = { rotational = \"no\" }", "rotational"),
+        (KICKSTART, "kickstart", "disk = 5", "text in quotes or a table"),
+        (
+            KICKSTART,
+            "kickstart",
+            "disk = { serial = \"x\" }\nvars = { layout = \"raid1\", second-disk = \"/dev/sdb\" }",
+            "raid1 needs the name",
+        ),
+        (
+            "inst.auto={{ answers_url }}",
+            "agama",
+            "disk = { serial = \"x\" }",
+            "its installer takes the name of a disk",
+        ),
+        (
+            "proxmox-start-auto-installer",
+            "proxmox",
+            "disk = { wwn = \"x\" }",
+            "chooses a disk by serial, not by wwn",
+        ),
+        (
+            "inst.ks={{ answers_url }} disk={{ disk }}",
+            "kickstart",
+            "disk = { serial = \"x\" }",
+            "command line needs the name",
+        ),
+        (answers, "names", "disk = { serial = \"x\" }", "reads `disk`, a name, and not `disk_hints`"),
+    ] {
+        let (code, report, _) = checked("", words, template, settings);
+        assert!(code == 1 && report.contains(wanted), "{settings}, wanted {wanted:?}:\n{report}");
+    }
+}
