@@ -555,29 +555,69 @@ fn hooks_are_shell() {
     }
 }
 
+/// What the last command of cloud-init asks apt-get for and tells the server, where `errors` is the end of its status and
+/// apt-get ends with `status`.
+fn end_of_cloud_init(values: &Values, errors: Option<&str>, status: u8) -> (String, String) {
+    let cloud = builtin::lookup("cloud-init").expect("built in");
+    let rendered = cloud.text().render(&with_defaults(cloud, values.clone()), &secrets).expect("renders");
+    let last = rendered.split("runcmd:\n  - ").nth(1).expect("a last command").trim_end();
+    let mut words: Vec<String> = serde_json::from_str(last).expect("a list of words");
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path().display();
+    let program = |name: &str, script: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("changed");
+    };
+    program("apt-get", format!("echo \"$*\" >{at}/asked; exit {status}"));
+    program("curl", format!("for url; do :; done; echo \"$url\" >>{at}/told"));
+    if let Some(errors) = errors {
+        std::fs::write(folder.path().join("status.json"), errors).expect("written");
+    }
+    words[2] = words[2].replace("/var/lib/cloud/data/", &format!("{at}/"));
+    let path = format!("{at}:/usr/bin:/bin");
+    let done = Command::new(&words[0]).args(&words[1..]).env("PATH", path).status().expect("runs");
+    assert!(done.success());
+    let said = |name| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    (said("asked"), said("told"))
+}
+
 /// cloud-init goes on after a package that it could not install: the machine is not installed then.
 #[test]
 fn cloud_init_reports_a_missing_package_as_a_failure() {
-    let cloud = builtin::lookup("cloud-init").expect("built in");
-    let rendered = cloud.text().render(&with_defaults(cloud, full()), &secrets).expect("renders");
-    let last = rendered.split("runcmd:\n  - ").nth(1).expect("a last command").trim_end();
-    let words: Vec<String> = serde_json::from_str(last).expect("a list of words");
     for (status, end) in [(0, "completed"), (100, "failed")] {
-        let folder = tempfile::tempdir().expect("a folder");
-        let program = |name: &str, script: String| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("changed");
-        };
-        let at = folder.path().display();
-        program("apt-get", format!("echo \"$*\" >{at}/asked; exit {status}"));
-        program("curl", format!("for url; do :; done; echo \"$url\" >>{at}/told"));
-        let path = format!("{at}:/usr/bin:/bin");
-        let done = Command::new(&words[0]).args(&words[1..]).env("PATH", path).status().expect("runs");
-        assert!(done.success());
-        let said = |name| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
-        assert_eq!(said("asked"), "-qy install nginx tmux\n");
-        assert_eq!(said("told"), format!("http://10.0.10.1/report/5a1b/{end}\n"));
+        let (asked, told) = end_of_cloud_init(&full(), None, status);
+        assert_eq!(asked, "-qy install nginx tmux\n");
+        assert_eq!(told, format!("http://10.0.10.1/report/5a1b/{end}\n"));
+    }
+}
+
+/// It also goes on after a user or a time zone that it could not set; its status tells of that, here as cloud-init 22.4
+/// writes it and as later ones do.
+#[test]
+fn cloud_init_reports_an_error_of_an_earlier_stage_as_a_failure() {
+    let stages = |errors: &str, more: &str| {
+        format!(
+            "{{\n \"v1\": {{\n  \"datasource\": \"DataSourceNoCloudNet\",\n  \"init\": {{\n   \"errors\": [],\n   \"finished\": 1.5{more}\n  }},\n  \
+             \"modules-config\": {{\n   \"errors\": {errors},\n   \"finished\": 2.5{more}\n  }},\n  \
+             \"modules-final\": {{\n   \"errors\": [],\n   \"finished\": null{more}\n  }},\n  \"stage\": \"modules-final\"\n }}\n}}\n"
+        )
+    };
+    let failure = "[\n    \"('timezone', OSError('Invalid timezone Mars/Base, no file found'))\"\n   ]";
+    let recoverable =
+        ",\n   \"recoverable_errors\": {\n    \"WARNING\": [\n     \"no \\\"errors\\\": [\\\"\"\n    ]\n   }";
+    let (whole, least) = (full(), known());
+    for (values, packages) in [(&whole, "-qy install nginx tmux\n"), (&least, "")] {
+        for (status, asked, end) in [
+            (stages("[]", ""), packages, "completed"),
+            (stages("[]", recoverable), packages, "completed"),
+            (stages(failure, ""), "", "failed"),
+            (stages(failure, recoverable), "", "failed"),
+            (stages("[\"('users', 1)\"]", "").replace(['\n', ' '], ""), "", "failed"),
+        ] {
+            let told = format!("http://10.0.10.1/report/5a1b/{end}\n");
+            assert_eq!(end_of_cloud_init(values, Some(&status), 0), (asked.to_owned(), told), "{status}");
+        }
     }
 }
 
