@@ -1,4 +1,4 @@
-//! `disk` that says what the disk is like.
+//! `disk` that says what the disk is like, and other settings that depend on what an installer can write down.
 
 use crate::program::voldemort;
 
@@ -102,4 +102,21 @@ fn a_description_that_can_not_be_carried_out_is_refused() {
         let (code, report, _) = checked("", words, template, settings);
         assert!(code == 1 && report.contains(wanted), "{settings}, wanted {wanted:?}:\n{report}");
     }
+}
+
+/// Its installer takes one address.
+#[test]
+fn proxmox_refuses_a_static_address_of_either_family() {
+    let ipv6 = "ipv6 = { cidr = \"2001:db8::/64\" }\n";
+    let words = "proxmox-start-auto-installer";
+    let fixed = "address6 = \"2001:db8::21\"\nvars = { network = \"static\" }";
+    let (code, report, _) = checked(ipv6, words, "proxmox", fixed);
+    assert!(code == 1 && report.contains("error[V0410]") && report.contains("IPv4 alone"), "{report}");
+    for (subnet, settings) in [(ipv6, "address6 = \"2001:db8::21\""), ("", "vars = { network = \"static\" }")]
+    {
+        let (_, report, _) = checked(subnet, words, "proxmox", settings);
+        assert!(!report.contains("V0410"), "{settings}:\n{report}");
+    }
+    let (code, report, _) = checked(ipv6, KICKSTART, "kickstart", fixed);
+    assert_eq!(code, 0, "{report}");
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::Resolver;
 use super::profile::Effective;
-use crate::desired::{Boot, Template};
+use crate::desired::{Boot, Deployment, Template};
 use crate::manifest::{Code, Field, Mark, Problem};
 use crate::model::InstallerProof as Proof;
-use crate::render::{Value, common};
+use crate::render::{Value, builtin, common};
 
 impl Resolver<'_> {
     /// Holds the common variables of a deployment against what its template does with them. Each is
@@ -92,6 +92,26 @@ impl Resolver<'_> {
         let mark = field.value.mark;
         let message = format!("template `{}` can't carry out this `disk`", template.name);
         self.unable(mark, Problem::new(Code::Unable, mark, message, why));
+    }
+
+    /// A template of the program that writes the network down for IPv4 alone.
+    pub(super) fn dual_stack(&mut self, effective: &Effective, deployment: &Deployment) {
+        let Some(template) = deployment.template.as_ref().filter(|template| template.origin.is_none()) else {
+            return;
+        };
+        let is_static =
+            matches!(deployment.values.get("network"), Some(Value::String(text)) if text == "static");
+        let both = deployment.subnet.cidr.is_some() && deployment.address6.is_some();
+        let builtin = builtin::lookup(template.name.as_str());
+        let (true, true, Some(false)) = (is_static, both, builtin.map(|builtin| builtin.reads("address6")))
+        else {
+            return;
+        };
+        let Some(field) = effective.vars.get("network") else { return };
+        let message = format!("template `{}` can't carry out this `network`", template.name);
+        let label = "its installer writes down IPv4 alone, and the deployment has an `address6`";
+        let problem = Problem::new(Code::Unable, field.value.mark, message, label);
+        self.unable(field.value.mark, problem.help("remove `address6`, and set it in `first-boot`"));
     }
 
     fn unproven(&mut self, effective: &Effective, template: &Template, by: &str) {

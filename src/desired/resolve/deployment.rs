@@ -117,6 +117,7 @@ impl Resolver<'_> {
             digest: "".into(),
             origin: self.documents.sources.origin(resource.mark),
         };
+        self.dual_stack(&effective, &deployment);
         deployment.digest = self.digest(&deployment);
         Some(deployment)
     }
