@@ -140,6 +140,47 @@ fn watching_checks_again_until_interrupted() {
     assert_eq!(watch.wait().unwrap().code(), Some(130));
 }
 
+/// Also of a list that is too long for a revision to hold in memory.
+#[test]
+fn watching_notices_lists_of_image_names_alone() {
+    let folder = inventory(
+        "[subnet.lab]\ncidr = \"10.0.10.0/24\"\n[boot.live]\niso = { file = \"live.iso\" }\nkernel = \"vmlinuz\"\n\
+         [deployment.a]\nmac = \"52:54:00:aa:00:01\"\naddress = \"10.0.10.21\"\nboot = \"live\"\n",
+    );
+    let list = folder.path().join("locks/live.iso.json");
+    std::fs::create_dir(folder.path().join("locks")).unwrap();
+    // In one step, as an editor does: half a list would be reported too.
+    let write = |kernel: &str, padding: usize| {
+        let more: String = (0..padding).map(|number| format!(", \"pool/{number:032}\": 1")).collect();
+        let text = format!(
+            "{{\"version\": 1, \"image\": \"live.iso\", \"label\": \"LIVE\", \"files\": {{\"{kernel}\": 9{more}}}}}"
+        );
+        let beside = folder.path().join(".new");
+        std::fs::write(&beside, text).unwrap();
+        std::fs::rename(&beside, &list).unwrap();
+    };
+    for padding in [0, 40_000] {
+        write("vmlinuz", padding);
+        let mut watch = command(folder.path(), &["--watch", "--format", "concise"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = lines(&mut watch);
+        wait_for(&said, "0 errors in 1 file");
+        write("linux", padding);
+        wait_for(&said, "error[V0301]");
+        write("vmlinuz", padding);
+        wait_for(&said, "0 errors in 1 file");
+        std::fs::remove_file(&list).unwrap();
+        wait_for(&said, "note[V0302]");
+        write("linux", padding);
+        wait_for(&said, "error[V0301]");
+        kill(Pid::from_raw(watch.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        assert_eq!(watch.wait().unwrap().code(), Some(130));
+    }
+}
+
 #[test]
 fn an_environment_is_named_or_all_are_checked() {
     let folder = inventory("[subnet.lab]\ncidr = \"10.0.10.0/24\"\n");
