@@ -1,5 +1,7 @@
 //! `voldemortctl adopt`: machines that have their systems already, and machines that get a manifest.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use super::change::How;
@@ -57,7 +59,10 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     if let Some(name) = arguments.several.single() {
         return match adopt(name, arguments, remote) {
             Ok(deployment) if json => exit::print_json(&deployment),
-            Ok(_) => Exit::Done,
+            Ok(deployment) => {
+                standing(&[deployment]).iter().for_each(|line| talk(line));
+                Exit::Done
+            }
             Err(error) => remote::failed(&error, json),
         };
     }
@@ -121,6 +126,9 @@ fn several(arguments: &Arguments, remote: &Remote) -> Exit {
             }
         }
     }
+    if !json {
+        standing(&adopted).iter().for_each(|line| talk(line));
+    }
     if failed.is_some() {
         talk(&format!("{} of {} were recorded", adopted.len(), names.len()));
     }
@@ -131,8 +139,40 @@ fn several(arguments: &Arguments, remote: &Remote) -> Exit {
 fn adopt(name: &str, arguments: &Arguments, remote: &Remote) -> Result<Deployment, ClientError> {
     let request = resource::Adopt { deployment: name.to_owned(), reason: arguments.reason.clone() };
     let adopted = remote.block_on(async |client| client.post::<Deployment>("/v1/adopt", &request).await)?;
-    if arguments.output != "json" {
-        talk(&format!("{} is {}; it {}", adopted.name, adopted.phase, adopted.next_boot));
-    }
     Ok(adopted)
+}
+
+/// How they stand now: those that stand alike in one line.
+fn standing(adopted: &[Deployment]) -> Vec<String> {
+    let mut alike: BTreeMap<(String, &str), Vec<&str>> = BTreeMap::new();
+    for one in adopted {
+        alike.entry((one.phase.to_string(), &one.next_boot)).or_default().push(&one.name);
+    }
+    let line = |((phase, next), names): ((String, &str), Vec<&str>)| match names.as_slice() {
+        [name] => format!("{name} is {phase}; it {next}"),
+        many => format!("{phase}: {}; each {next}", counted(many.iter().copied(), "deployment")),
+    };
+    alike.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_are_one_line() {
+        let one = |name: &str, phase: &str| -> Deployment {
+            serde_json::from_value(serde_json::json!({
+                "name": name, "machine": null, "macs": [], "address": null, "boot": "debian", "template": null, "redeploy": 0,
+                "phase": phase, "next_boot": "boots its own disk", "since": null, "origin": "a.toml:1:1",
+                "subnet": { "name": "lab", "cidr": "10.0.10.0/24", "gateway": null },
+            }))
+            .unwrap()
+        };
+        let mut adopted: Vec<Deployment> =
+            (1..=9).map(|number| one(&format!("db-{number}"), "installed")).collect();
+        adopted.push(one("web-1", "waiting"));
+        let installed = "installed: 9 deployments: db-1 … db-9; each boots its own disk";
+        assert_eq!(standing(&adopted), [installed, "web-1 is waiting; it boots its own disk"]);
+    }
 }

@@ -1,5 +1,7 @@
 //! `voldemortctl hold`, `unhold` and `retry`: machines by name, pattern, label or field.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use super::several::{Asking, Fitting, counted, find, is_pattern};
@@ -131,12 +133,7 @@ impl Verb {
         let (mut all, mut failed) = (Vec::new(), None);
         for name in &wanted {
             match self.one(name, remote) {
-                Ok(machine) => {
-                    if !json {
-                        talk(&format!("machine {name} is {}: it is {}", self.done, machine.state));
-                    }
-                    all.push(machine);
-                }
+                Ok(machine) => all.push(machine),
                 // The others are not worse for it.
                 Err(error @ ClientError::Refused(_)) => failed = Some(remote::failed(&error, json && single)),
                 Err(error) => {
@@ -144,6 +141,9 @@ impl Verb {
                     break;
                 }
             }
+        }
+        if !json {
+            self.standing(&all).iter().for_each(|line| talk(line));
         }
         let printed = match (json, all.as_slice()) {
             (true, [one]) if single => exit::print_json(one),
@@ -153,8 +153,44 @@ impl Verb {
         failed.unwrap_or(printed)
     }
 
+    /// How they stand now: those that stand alike in one line.
+    fn standing(&self, machines: &[Machine]) -> Vec<String> {
+        let mut alike: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for machine in machines {
+            alike.entry(machine.state.as_str()).or_default().extend(machine.name.as_deref());
+        }
+        let line = |(state, names): (&str, Vec<&str>)| {
+            let now = if state == self.done { String::new() } else { format!(", now {state}") };
+            format!("{}{now}: {}", self.done, counted(names, "machine"))
+        };
+        alike.into_iter().map(line).collect()
+    }
+
     fn one(&self, name: &str, remote: &Remote) -> Result<Machine, ClientError> {
         let path = format!("/v1/machines/{}/{}", escaped(name), self.path);
         remote.block_on(async |client| client.post::<Machine>(&path, &self.body).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_that_stand_alike_are_one_line() {
+        let one = |name: &str, state: &str| -> Machine {
+            serde_json::from_value(serde_json::json!({
+                "name": name, "macs": [], "labels": {}, "state": state, "deployment": null, "protected": false, "address": null,
+                "arch": null, "last_seen": null, "origin": null,
+            }))
+            .unwrap()
+        };
+        let verb = |done| Verb { path: "hold", done, body: serde_json::json!({}) };
+        assert_eq!(verb("held").standing(&[one("r1", "held")]), ["held: 1 machine: r1"]);
+        let machines = [one("r1", "free"), one("r2", "installed"), one("r3", "free")];
+        assert_eq!(
+            verb("let go").standing(&machines),
+            ["let go, now free: 2 machines: r1, r3", "let go, now installed: 1 machine: r2"]
+        );
     }
 }
