@@ -3,6 +3,7 @@
 
 mod reference;
 mod session;
+mod site;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,9 @@ fn every_link_resolves() {
             let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
             if !target.exists() {
                 wrong.push(format!("docs/{name}: {link}"));
+            } else if !target.canonicalize().unwrap().starts_with(root().join("docs").canonicalize().unwrap())
+            {
+                wrong.push(format!("docs/{name}: {link}: the site has the pages of docs/ alone"));
             } else if !anchor.is_empty()
                 && !anchors(&std::fs::read_to_string(&target).unwrap()).contains(anchor)
             {
