@@ -83,8 +83,9 @@ impl Trial {
         let fetched = self.fetched?;
         let is_soon = |at: Time, since: Time, span: Span| at >= since && at < since + span;
         // The offer of an exchange was still of the former boot: the acknowledgement names the same program.
-        let is_one_exchange =
-            self.asked > fetched && is_soon(self.asked, fetched, SETTLED) && is_soon(now, self.asked, EXCHANGE);
+        let is_one_exchange = self.asked > fetched
+            && is_soon(self.asked, fetched, SETTLED)
+            && is_soon(now, self.asked, EXCHANGE);
         if is_soon(now, fetched, SETTLED) || is_one_exchange {
             return None;
         }

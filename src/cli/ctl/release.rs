@@ -73,7 +73,10 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
             Err(error) => return remote::failed(&error, json),
         };
         if wanted.is_empty() {
-            exit::failed("none of the leases fits: the addresses that do are fixed ones of deployments", json);
+            exit::failed(
+                "none of the leases fits: the addresses that do are fixed ones of deployments",
+                json,
+            );
             return Exit::Failed;
         }
         let what = format!("freed: {}", counted(wanted.iter().map(String::as_str), "lease"));
