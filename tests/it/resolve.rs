@@ -68,7 +68,7 @@ mac      = "52:54:00:aa:00:01"
 address  = "10.0.0.2"
 packages = ["own"]
 vars     = {{ b = {{ x = 9 }} }}
-ssh-keys = "key"
+ssh-keys = "ssh-ed25519 AAAA a"
 "#
         ),
         None,
@@ -77,7 +77,7 @@ ssh-keys = "key"
     assert_eq!(values["a"], string("two"));
     assert_eq!(values["c"], Value::List(vec![string("template")]));
     assert_eq!(values["packages"], Value::List(vec![string("own")]));
-    assert_eq!(values["ssh_keys"], Value::List(vec![string("key")]));
+    assert_eq!(values["ssh_keys"], Value::List(vec![string("ssh-ed25519 AAAA a")]));
     assert_eq!(values["disk"], string("/dev/sda"));
     let deep = BTreeMap::from([("p".into(), Value::Integer(1)), ("q".into(), Value::Integer(2))]);
     let b = [
