@@ -270,7 +270,8 @@ mod tests {
         let socket = Peer::Socket { uid: 7, role: None };
         let refused = (0..7000).filter(|_| quotas.request(Some(&viewer), NEAR).is_err()).count();
         assert!(refused > 1000, "{refused}");
-        let answer = quotas.request(Some(&viewer), NEAR).unwrap_err();
+        // Time goes on: what refills may let one more through.
+        let answer = (0..7000).find_map(|_| quotas.request(Some(&viewer), NEAR).err()).unwrap();
         assert_eq!(answer.status(), 429);
         assert!(answer.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
         assert!((0..400).filter(|_| quotas.failure(NEAR).is_err()).count() >= 90);
