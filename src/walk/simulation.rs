@@ -297,7 +297,8 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    /// The URL of the answers, for an installer that learns it from DHCP.
+    /// The URL of the answers, for an installer that learns it from DHCP. It asks by IPv4, also where its firmware booted by
+    /// IPv6; both reach the same tree.
     fn told_by_dhcp(&mut self, mac: Mac) -> Result<String, String> {
         let subnet = &self.deployment.subnet;
         let cidr = subnet.cidr.filter(|_| subnet.mode == Mode::Server).ok_or_else(|| {
@@ -306,7 +307,12 @@ impl<'a> Simulation<'a> {
         })?;
         let (cpu, firmware, now) = (self.deployment.boot.cpu, self.route.firmware(), self.now);
         let link = link(&self.state, cidr);
-        Client { mac, cpu, firmware, link: &link, now }.answers_url(&mut self.state)
+        let told = Client { mac, cpu, firmware, link: &link, now }.answers_url(&mut self.state)?;
+        let path = told
+            .splitn(4, '/')
+            .nth(3)
+            .ok_or_else(|| format!("DHCP gives its installer no URL, but {told}"))?;
+        Ok(format!("{}/{path}", self.url))
     }
 
     /// Fetches the files that the kernel command line, or DHCP, names below this machine's answers.

@@ -115,7 +115,8 @@ fn proxmox_refuses_a_static_address_of_either_family() {
     for (subnet, settings) in [(ipv6, "address6 = \"2001:db8::21\""), ("", "vars = { network = \"static\" }")]
     {
         let (_, report, _) = checked(subnet, words, "proxmox", settings);
-        assert!(!report.contains("V0410"), "{settings}:\n{report}");
+        // Its firmware may boot by IPv6; the installer asks by IPv4 in any case.
+        assert!(!report.contains("error["), "{settings}:\n{report}");
     }
     let (code, report, _) = checked(ipv6, KICKSTART, "kickstart", fixed);
     assert_eq!(code, 0, "{report}");
