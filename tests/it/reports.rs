@@ -180,13 +180,13 @@ fn a_report_in_a_file_is_the_one_on_stdout() {
 #[test]
 fn a_person_is_shown_the_worst_and_a_program_all() {
     let wrong = |number| format!("[deployment.d{number}]\nprofil = \"x\"\n");
-    let many: String = (0..100_000).map(wrong).collect();
+    let many: String = (0..20_000).map(wrong).collect();
     let folder = tree(&[("many.toml", many.as_bytes())]);
     let full = check(folder.path(), "full");
     assert_eq!((full.code, problems("full", &full.out)), (1, 100));
     assert!(full.out.len() < 50_000, "{} bytes", full.out.len());
     let count = problems("concise", &check(folder.path(), "concise").out);
-    assert!(count >= 100_000);
+    assert!(count >= 20_000);
     let left = format!("{} problems more: `--max-problems all`", count - 100);
     assert!(full.out.lines().last().unwrap().starts_with(&left), "{:?}", full.out.lines().last());
     for format in ["json", "sarif", "gitlab"] {
