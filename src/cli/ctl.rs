@@ -22,6 +22,7 @@ mod resource;
 mod serve_dhcp;
 mod several;
 mod token;
+mod value;
 mod wait;
 mod wipe;
 

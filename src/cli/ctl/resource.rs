@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, value_parser};
 use serde_json::{Value as Json, json};
 
+use super::value::{items, pairs, paths, several, text_or_table};
 use crate::api::resource::Listed;
 use crate::cli::live::{Names, names};
 use crate::edit::{Edit, Setting, Verb};
@@ -248,7 +249,7 @@ impl Row {
             Shape::Map(_) | Shape::Variables(_) | Shape::Selector => {
                 flag.value_name("KEY=VALUE").num_args(1..).action(ArgAction::Append)
             }
-            Shape::TextOr(_) => flag.value_name("TEXT"),
+            Shape::TextOr(_) => flag.value_name("TEXT|TABLE"),
             Shape::Secret => flag.value_name("SECRET"),
             Shape::List(Shape::Text(form)) | Shape::Several(Shape::Text(form)) => {
                 flag.value_name(meta(form)).num_args(1..).action(ArgAction::Append)
@@ -275,7 +276,11 @@ impl Row {
             Shape::Integer(_) => {
                 matches.get_one::<i64>(&id).map(|number| setting(json!(number))).into_iter().collect()
             }
-            Shape::Text(_) | Shape::TextOr(_) => texts().map(|text| setting(json!(text))).collect(),
+            Shape::Text(_) => texts().map(|text| setting(json!(text))).collect(),
+            Shape::TextOr(fields) => {
+                let values = texts().map(|text| Ok(setting(text_or_table(&id, fields, text)?)));
+                values.collect::<Result<_, clap::Error>>()?
+            }
             Shape::Secret => texts().map(|text| setting(json!({ "secret": text }))).collect(),
             Shape::Map(inner) | Shape::Variables(inner) => {
                 pairs(&id, &self.path, texts(), matches!(inner, Shape::Anything))?
@@ -312,89 +317,6 @@ fn meta(form: &Form) -> &'static str {
         Form::Path | Form::File => "FILE",
         _ => "VALUE",
     }
-}
-
-/// One item is written as such, more as a list.
-fn several(items: Vec<String>, setting: impl Fn(Json) -> Setting) -> Vec<Setting> {
-    match items.as_slice() {
-        [only] => vec![setting(json!(only))],
-        items => vec![setting(json!(items))],
-    }
-}
-
-/// Paths may have blanks: only the shell's words and commas divide them.
-fn paths<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> {
-    texts
-        .flat_map(|text| text.split(','))
-        .map(str::trim)
-        .filter(|path| !path.is_empty())
-        .map(str::to_owned)
-        .collect()
-}
-
-/// The items of a list: words with blanks, commas or both between them.
-fn items<'a>(id: &str, texts: impl Iterator<Item = &'a str>) -> Vec<String> {
-    match id {
-        "cmdline" => texts.flat_map(words).collect(),
-        // A public key has blanks, and may have a comma in its comment.
-        "ssh-keys" => texts.map(str::to_owned).collect(),
-        _ => {
-            let parts = texts.flat_map(|text| text.split(','));
-            parts.flat_map(str::split_whitespace).map(str::to_owned).collect()
-        }
-    }
-}
-
-/// The words of a kernel command line; blanks inside quotes and `{{ … }}` divide nothing.
-fn words(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let (mut quoted, mut depth) = (false, 0_usize);
-    let mut before = ' ';
-    for c in text.chars() {
-        match (before, c) {
-            (_, '"') => quoted = !quoted,
-            ('{', '{') => depth += 1,
-            ('}', '}') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        match words.last_mut() {
-            Some(word) if !c.is_whitespace() || quoted || depth > 0 => word.push(c),
-            _ => words.push(String::new()),
-        }
-        before = c;
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-/// `KEY=VALUE`, each a separate setting, so that the others stay.
-fn pairs<'a>(
-    id: &str,
-    path: &[&str],
-    texts: impl Iterator<Item = &'a str>,
-    typed: bool,
-) -> Result<Vec<Setting>, clap::Error> {
-    let mut settings = Vec::new();
-    for text in texts {
-        let Some((key, value)) = text.split_once('=') else {
-            let message = format!("--{id} takes KEY=VALUE, not `{text}`\n");
-            return Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, message));
-        };
-        let path = path.iter().copied().chain([key]).map(str::to_owned).collect();
-        let value = if typed { plain(value) } else { json!(value) };
-        settings.push(Setting { path, value });
-    }
-    Ok(settings)
-}
-
-/// A number, a boolean, or a list or table in TOML; else a text.
-fn plain(text: &str) -> Json {
-    let parsed = || {
-        let table: toml::Table = format!("x = {text}").parse().ok()?;
-        let value = table.get("x").filter(|value| !value.is_datetime() && !value.is_float())?;
-        serde_json::to_value(value).ok()
-    };
-    parsed().unwrap_or_else(|| json!(text))
 }
 
 fn read(kind: Kind, matches: &ArgMatches) -> Result<Resource, clap::Error> {
@@ -466,14 +388,6 @@ mod tests {
     }
 
     #[test]
-    fn command_lines_keep_quotes_and_variables_together() {
-        assert_eq!(
-            words("a=b url={{ answers_url }} x=\"1 2\"  --- c"),
-            ["a=b", "url={{ answers_url }}", "x=\"1 2\"", "---", "c"]
-        );
-    }
-
-    #[test]
     fn pairs_are_settings_of_their_own() {
         let edit =
             parse("create profile base --vars user=ops size=3 on=true list=[1,2] --labels rack=1 row=2");
@@ -484,6 +398,23 @@ mod tests {
         let error = command.try_get_matches_from(["create", "profile", "a", "--vars", "user"]);
         let error = error.and_then(|matches| New::from_arg_matches(&matches).map(drop)).unwrap_err();
         assert!(error.to_string().contains("takes KEY=VALUE, not `user`"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_that_may_be_a_table_takes_one_as_a_flag() {
+        let table = r#"{ serial = "S64FNE0R6", min-size = "200 GiB" }"#;
+        let wanted = json!({ "serial": "S64FNE0R6", "min-size": "200 GiB" });
+        for kind in ["deployment", "profile"] {
+            assert_eq!(value(&parse_words(&["create", kind, "a", "--disk", table]), "disk"), wanted);
+            assert_eq!(
+                value(&parse_words(&["create", kind, "a", "--disk", "/dev/sda"]), "disk"),
+                json!("/dev/sda")
+            );
+        }
+        let command = New::augment_subcommands(Command::new("create"));
+        let error = command.try_get_matches_from(["create", "profile", "a", "--disk", "{ serial = X }"]);
+        let error = error.and_then(|matches| New::from_arg_matches(&matches).map(drop)).unwrap_err();
+        assert!(error.to_string().contains("--disk takes a text, or a table"), "{error}");
     }
 
     #[test]
