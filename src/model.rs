@@ -12,6 +12,7 @@ pub mod credential;
 pub mod datagram;
 pub mod dhcp_option;
 pub mod discovery;
+pub mod disk;
 pub mod facts;
 pub mod folded;
 pub mod hex;

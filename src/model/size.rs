@@ -14,6 +14,14 @@ const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 <
 #[error("an amount of memory is written as in \"16 GiB\" or \"512 MiB\"")]
 pub struct SizeError;
 
+impl Size {
+    /// As manifests write it, in the largest unit that leaves a whole number; what is below a KiB is left out.
+    pub fn written(self) -> String {
+        let (name, unit) = UNITS.iter().find(|(_, unit)| self.0.is_multiple_of(*unit)).unwrap_or(&UNITS[3]);
+        format!("{} {name}", self.0 / unit)
+    }
+}
+
 impl FromStr for Size {
     type Err = SizeError;
 
@@ -57,6 +65,10 @@ mod tests {
         }
         assert_eq!(Size((3 << 29) + 1).to_string(), "1.6 GiB");
         assert_eq!(Size(12).to_string(), "12 bytes");
+        assert_eq!(
+            (Size(3 << 29).written().as_str(), Size(1025 << 30).written().as_str()),
+            ("1536 MiB", "1025 GiB")
+        );
         for text in ["", "16", "GiB", "16 GB", "16G", "-1 GiB", "0 GiB", "1.5 GiB", "99999999999 TiB", "é"] {
             assert_eq!(text.parse::<Size>(), Err(SizeError), "{text}");
         }

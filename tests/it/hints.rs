@@ -121,3 +121,41 @@ fn proxmox_refuses_a_static_address_of_either_family() {
     let (code, report, _) = checked(ipv6, KICKSTART, "kickstart", fixed);
     assert_eq!(code, 0, "{report}");
 }
+
+#[test]
+fn a_disk_is_named_by_the_path_of_the_whole_disk() {
+    let checked = |settings: &str| checked("", KICKSTART, "kickstart", settings);
+    for (name, meant) in [
+        ("sda", "/dev/sda"),
+        ("dev/nvme0n1", "/dev/nvme0n1"),
+        ("/sda", "/dev/sda"),
+        ("/dev/sda1", "/dev/sda"),
+        ("/dev/nvme0n1p2", "/dev/nvme0n1"),
+        ("disk/by-id/wwn-0x5000", "/dev/disk/by-id/wwn-0x5000"),
+        ("by-path/pci-0000:00:1f.2-ata-1", "/dev/disk/by-path/pci-0000:00:1f.2-ata-1"),
+    ] {
+        let settings = [
+            format!("disk = \"{name}\""),
+            format!("vars = {{ disk = \"{name}\" }}"),
+            format!("disk = \"/dev/sdx\"\nvars = {{ layout = \"raid1\", second-disk = \"{name}\" }}"),
+        ];
+        for settings in settings {
+            let (code, report, _) = checked(&settings);
+            let wanted = [format!("no disk is called `{name}`"), format!("write \"{meant}\"")];
+            assert!(code == 0 && report.contains("warning[V0412]"), "{settings}:\n{report}");
+            assert!(wanted.iter().all(|wanted| report.contains(wanted)), "{settings}:\n{report}");
+        }
+    }
+    for (name, wanted) in [
+        ("the first one", "write its path"),
+        ("/dev/", "write its path"),
+        ("{ serial = 'S1' }", "without quotes around it"),
+    ] {
+        let (_, report, _) = checked(&format!("disk = \"{name}\""));
+        assert!(report.contains("warning[V0412]") && report.contains(wanted), "{name}:\n{report}");
+    }
+    for name in ["", "/dev/sda", "/dev/md126", "/dev/disk/by-id/wwn-0x5000-part1", "/dev/mapper/mpatha"] {
+        let (code, report, _) = checked(&format!("disk = \"{name}\""));
+        assert!(code == 0 && !report.contains("V0412"), "{name}:\n{report}");
+    }
+}
