@@ -12,6 +12,7 @@ mod claim_start;
 pub mod command;
 pub mod conflict;
 pub mod contest;
+mod disk_choice;
 pub mod drift;
 pub mod effect;
 pub mod event;

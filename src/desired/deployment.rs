@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{Boot, DhcpOptions, Subnet, Template};
+use crate::model::disk::Hints;
 use crate::model::{Name, Origin};
 use crate::render::installer::Completion;
 use crate::render::{Kind, Text, Value};
@@ -84,6 +85,32 @@ impl Deployment {
         let uses = |template: &Arc<Template>| template.text.uses("user_data");
         let own = self.user_data.as_ref();
         self.template.as_ref().is_some_and(uses) || own.map_or_else(|| self.has_metadata(), uses)
+    }
+
+    /// What its disk is like, where its manifests say that instead of a name.
+    pub fn disk_hints(&self) -> Option<Hints> {
+        let Some(Value::Table(table)) = self.values.get("disk") else { return None };
+        let text = |key: &str| match table.get(key) {
+            Some(Value::String(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let size = |key: &str| match table.get(key) {
+            Some(Value::Integer(bytes)) => u64::try_from(*bytes).ok(),
+            _ => None,
+        };
+        let rotational = match table.get("rotational") {
+            Some(Value::Boolean(flag)) => Some(*flag),
+            _ => None,
+        };
+        Some(Hints {
+            serial: text("serial"),
+            wwn: text("wwn"),
+            model: text("model"),
+            min_size: size("min_size"),
+            max_size: size("max_size"),
+            rotational,
+            transport: text("transport"),
+        })
     }
 
     /// Whether its installer says when it is done.

@@ -104,9 +104,12 @@ fn wiped(state: &State, next: &State, change: &Change) -> impl Iterator<Item = W
     anew.into_iter().chain(lost)
 }
 
-/// The disk that a deployment's manifests name.
+/// The disk that a deployment's manifests name, or that their hints fit.
 pub fn disk(next: &State, deployment: &str) -> Option<String> {
     let deployment = next.desired().deployments.get(&deployment.parse::<Name>().ok()?)?;
+    if let Ok(Some(disk)) = next.hinted_disk(deployment) {
+        return Some(disk.described());
+    }
     let disk = deployment.values.get("disk")?.to_string();
     (!disk.is_empty()).then_some(disk)
 }

@@ -27,7 +27,8 @@ pub const WELL_KNOWN: &[(&str, &str)] = &[
     ("disk", "the disk to install to, or empty for the first one"),
     (
         "disk_hints",
-        "table of what the disk is like where `disk` is a table, with sizes in bytes; `disk` is empty then",
+        "table of what the disk is like where `disk` is a table, with sizes in bytes; `disk` is empty then. Where our \
+         agent has seen the one disk that is meant, `disk` is its path below /dev/disk/by-id, and this is empty",
     ),
     ("timezone", "as Europe/Berlin, or empty for UTC"),
     ("user_data", "what a claim was made with for its machine, or empty; never on a command line"),

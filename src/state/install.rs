@@ -191,6 +191,7 @@ impl State {
     pub fn duty(&self, deployment: &Deployment) -> Duty {
         match self.due(deployment) {
             Duty::Install { .. } if let Some(why) = self.kept_of(&deployment.name) => Duty::LocalBoot(why),
+            Duty::Install { .. } if let Err(why) = self.hinted_disk(deployment) => Duty::LocalBoot(why),
             Duty::Install { permit: true } => match self.waits(&deployment.name) {
                 Some(why) => Duty::LocalBoot(why),
                 None => Duty::Install { permit: true },

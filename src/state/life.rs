@@ -183,6 +183,8 @@ impl State {
         let is_spent = self.install_of(&tenant.name).is_some_and(|one| one.stage == InstallStage::Spent);
         match self.due(tenant) {
             Duty::NetworkBoot => Work::NetworkBoot,
+            // It boots its own disk, or once our agent, which may see other disks.
+            Duty::Install { .. } if self.hinted_disk(tenant).is_err() => Work::None,
             Duty::Install { .. } => Work::Installing,
             Duty::LocalBoot(_) if is_spent => Work::Installing,
             Duty::LocalBoot(_) => Work::None,
@@ -210,9 +212,14 @@ impl State {
             self.holder(machine),
             self.work(machine),
             self.condition(machine),
-            self.hold(machine).is_some(),
+            self.hold(machine).is_some() || self.lacks_disk(machine),
             install.map(|install| install.stage),
         )
+    }
+
+    /// Whether a machine is to be installed, and no single disk of it fits what its deployment says of the disk.
+    fn lacks_disk(&self, machine: &Name) -> bool {
+        self.tenant(machine).is_some_and(|tenant| self.disk_hold(tenant).is_some())
     }
 
     /// What a network boot of a machine is answered; `discovers` where its subnet has unknown machines looked at. A claim

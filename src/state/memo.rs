@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::{Secrets, Server, State};
 use crate::desired::Deployment;
 use crate::model::Mac;
+use crate::model::facts::Facts;
 
 /// Most texts kept; beyond that all are forgotten.
 const MAX: usize = 64;
@@ -53,6 +54,8 @@ struct Kept {
     deployment: Arc<Deployment>,
     secrets: Arc<Secrets>,
     server: Arc<Server>,
+    /// Which disk the hints mean follows from them.
+    facts: Option<Arc<Facts>>,
     text: Text,
 }
 
@@ -65,10 +68,12 @@ impl Memo {
         subject: Subject,
         render: impl FnOnce() -> Result<Text, E>,
     ) -> Result<Text, E> {
+        let facts = state.facts_of(deployment);
         let same = |kept: &&Kept| {
             Arc::ptr_eq(&kept.deployment, deployment)
                 && Arc::ptr_eq(&kept.secrets, &state.secrets)
                 && Arc::ptr_eq(&kept.server, &state.server)
+                && kept.facts.as_ref().map(Arc::as_ptr) == facts.map(Arc::as_ptr)
         };
         let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = lock().get(&subject).filter(same) {
@@ -83,6 +88,7 @@ impl Memo {
             deployment: Arc::clone(deployment),
             secrets: Arc::clone(&state.secrets),
             server: Arc::clone(&state.server),
+            facts: facts.cloned(),
             text: text.clone(),
         };
         all.insert(subject, kept);

@@ -16,6 +16,7 @@ mod contract;
 mod contributing;
 mod dependencies;
 mod discovered;
+mod disks;
 mod docs;
 mod drivers;
 mod editors;

@@ -37,7 +37,7 @@ words! {
         Installed = "installed",
         /// Its machine waits for a person.
         Failed = "failed",
-        /// A person holds its machine.
+        /// A person holds its machine, or no single disk of it fits what its profile says.
         Held = "held",
         /// Its time is over: its machine is taken back after a while, unless it is extended.
         Ending = "ending",

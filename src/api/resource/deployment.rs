@@ -96,7 +96,10 @@ pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
 /// What the next network boot of a deployment, or of a claim, leads to.
 pub(super) fn next_boot(state: &state::State, found: &crate::desired::Deployment) -> String {
     match state.duty(found) {
-        Duty::Install { .. } => "installs".into(),
+        Duty::Install { .. } => match state.hinted_disk(found) {
+            Ok(Some(disk)) => format!("installs on {}", disk.described()),
+            _ => "installs".into(),
+        },
         Duty::NetworkBoot => format!("boots {} from the network", found.boot.name),
         Duty::LocalBoot(reason) => format!("boots its own disk: {reason}"),
     }

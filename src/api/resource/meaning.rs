@@ -317,7 +317,8 @@ fn of_deployment(state: &State, found: &desired::Deployment) -> Standing {
         Condition::new(ConditionKind::Assigned, machine.is_some(), assigned, None),
         Condition::new(ConditionKind::Settled, settled, format!("it is {phase}: {next}"), since.clone()),
     ];
-    conditions.extend(machine.map(|machine| stuck(state, machine)));
+    let held = state.disk_hold(found).map(|why| Condition::new(ConditionKind::Stuck, true, why, None));
+    conditions.extend(held.or_else(|| machine.map(|machine| stuck(state, machine))));
     Standing { phase: Some(phase.into()), since, reason: Some(next), conditions }
 }
 

@@ -225,6 +225,9 @@ fn offers(state: &State, deployment: &Deployment, machine: Option<&Machine>, now
         let names: Vec<&str> = METADATA_FILES.iter().map(|file| file.name).collect();
         offer("metadata", format!("{} ({from})", names.join(", ")), origin);
     }
+    if let Some(disk) = state.disk_outlook(deployment) {
+        offer("disk", disk, Some(own.clone()));
+    }
     match machine.and_then(|machine| once(state, machine)) {
         Some(text) => {
             offer("next boot", text, None);

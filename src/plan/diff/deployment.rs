@@ -139,15 +139,20 @@ fn outlook(next: &State, disks: &Disks, deployment: &Deployment) -> (Impact, Str
             (Impact::NextBoot, format!("{machine} boots {} from the network", deployment.boot.name))
         }
         Duty::LocalBoot(reason) => (Impact::Live, reason),
-        Duty::Install { .. } => match disks.get(machine) {
-            Some(former) => (
-                Impact::Wipe,
-                format!(
-                    "{machine} is installed anew at its next network boot; what {former} has on its disk is lost"
+        Duty::Install { .. } => {
+            let disk =
+                next.disk_outlook(deployment).map(|disk| format!("; disk: {disk}")).unwrap_or_default();
+            match disks.get(machine) {
+                Some(former) => (
+                    Impact::Wipe,
+                    format!(
+                        "{machine} is installed anew at its next network boot; what {former} has on its disk is \
+                         lost{disk}"
+                    ),
                 ),
-            ),
-            None => (Impact::NextBoot, format!("{machine} is installed at its next network boot")),
-        },
+                None => (Impact::NextBoot, format!("{machine} is installed at its next network boot{disk}")),
+            }
+        }
     }
 }
 

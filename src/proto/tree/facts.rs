@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::desired::Deployment;
 use crate::model::Mac;
+use crate::model::facts::DiskFacts;
 use crate::render::{RenderError, Scope, Text, Value, Values};
 use crate::state::{Purpose, State};
 
@@ -95,7 +96,7 @@ impl Facts<'_> {
         for list in ["packages", "users", "ssh_keys"] {
             put(&mut facts, &is_unset, list, || Value::List(Vec::new()));
         }
-        hints(&mut facts, &wanted, deployment.values.get("disk"));
+        self.hints(&mut facts, wanted);
         for empty in ["disk", "timezone", "user_data"] {
             put(&mut facts, &is_unset, empty, || text(None));
         }
@@ -109,6 +110,31 @@ impl Facts<'_> {
         put(&mut facts, wanted, "media_url", || text(Some(format!("{server}/{}", deployment.boot.prefix))));
         self.urls(&mut facts, wanted, &server);
         facts
+    }
+
+    /// What a disk is like is `disk_hints` to templates, which have a name in `disk` or nothing. A flag is a text there:
+    /// one that is false differs from one that is not set. Where the one disk is known that is meant, templates have its
+    /// name alone, as far as they read it.
+    fn hints(&self, facts: &mut Values, wanted: &dyn Fn(&str) -> bool) {
+        let Some(Value::Table(table)) = self.deployment.values.get("disk") else {
+            return put(facts, wanted, "disk_hints", || Value::Table(BTreeMap::new()));
+        };
+        let hint = |(name, value): (&String, &Value)| match value {
+            Value::Boolean(flag) => (name.clone(), Value::String(u8::from(*flag).to_string())),
+            other => (name.clone(), other.clone()),
+        };
+        if !wanted("disk") && !wanted("disk_hints") {
+            return;
+        }
+        let is_read = self.deployment.template.as_ref().is_some_and(|template| template.text.uses("disk"));
+        let known = || self.state.hinted_disk(self.deployment).ok().flatten().and_then(DiskFacts::by_id);
+        let name = is_read.then(known).flatten();
+        let hints = || match &name {
+            Some(_) => BTreeMap::new(),
+            None => table.iter().map(hint).collect(),
+        };
+        put(facts, wanted, "disk_hints", || Value::Table(hints()));
+        put(facts, wanted, "disk", || Value::String(name.clone().unwrap_or_default()));
     }
 
     /// The machine's network: IPv4's, or IPv6's where there is no other.
@@ -165,20 +191,6 @@ impl Facts<'_> {
             });
         }
     }
-}
-
-/// What a disk is like is `disk_hints` to templates, which have a name in `disk` or nothing. A flag is a text there:
-/// one that is false differs from one that is not set.
-fn hints(facts: &mut Values, wanted: &dyn Fn(&str) -> bool, disk: Option<&Value>) {
-    let Some(Value::Table(table)) = disk else {
-        return put(facts, wanted, "disk_hints", || Value::Table(BTreeMap::new()));
-    };
-    let hint = |(name, value): (&String, &Value)| match value {
-        Value::Boolean(flag) => (name.clone(), Value::String(u8::from(*flag).to_string())),
-        other => (name.clone(), other.clone()),
-    };
-    put(facts, wanted, "disk", || Value::String(String::new()));
-    put(facts, wanted, "disk_hints", || Value::Table(table.iter().map(hint).collect()));
 }
 
 fn put(facts: &mut Values, wanted: &dyn Fn(&str) -> bool, name: &str, value: impl FnOnce() -> Value) {

@@ -83,7 +83,7 @@ impl State {
             return Err(Stale::Moved(name.clone()));
         }
         let current = self.install_on(&machine.name, name);
-        if let Some(why) = self.kept_from(&machine.name) {
+        if let Some(why) = self.kept_from(&machine.name).or_else(|| self.disk_hold(deployment)) {
             return Err(Stale::Kept(name.clone(), why));
         }
         // Another request took the same step, or the last place: the second look at the state decides.
