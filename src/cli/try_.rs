@@ -2,6 +2,7 @@
 //! daemon on a private network, and shows what happens stage by stage.
 
 pub mod daemon;
+pub mod disk;
 pub mod machine;
 mod needs;
 pub mod network;

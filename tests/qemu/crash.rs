@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use voldemort::api::resource::{Deployment, Event};
 use voldemort::cli::try_::daemon::{Daemon, Service, client, follow_events};
+use voldemort::cli::try_::disk::{Bus, Disk};
 use voldemort::cli::try_::machine::{Accelerator, Firmware, Machine, Plan, disk_image, serial_log};
 use voldemort::cli::try_::network::{self, Tap};
 use voldemort::cli::try_::scratch::Scratch;
-use voldemort::cli::try_::subject::Bus;
 
 use crate::kit::{Kit, installations, kit};
 
@@ -46,7 +46,7 @@ impl Lab {
             firmware: Firmware::Bios,
             accelerator: Accelerator::Tcg,
             mac: "52:54:00:de:00:01".parse().unwrap(),
-            disk: Bus::Virtio,
+            disk: Disk::on(Bus::Virtio),
             memory: 1024,
         };
         let machine = Machine::start(&plan, &tap, &scratch).unwrap();

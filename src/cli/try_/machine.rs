@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
+use super::disk::{Disk, escaped};
 use super::network::Tap;
 use super::qmp::{DISK, Qmp};
 use super::scratch::{Scratch, named};
-use super::subject::Bus;
 use crate::model::Mac;
 
 /// The network card's name in QEMU.
@@ -88,13 +88,10 @@ pub struct Plan {
     pub firmware: Firmware,
     pub accelerator: Accelerator,
     pub mac: Mac,
-    pub disk: Bus,
+    pub disk: Disk,
     /// MiB.
     pub memory: u32,
 }
-
-/// Size of the empty disk in bytes; it is a sparse file.
-const DISK_SIZE: u64 = 20 << 30;
 
 const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const UEFI_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
@@ -129,7 +126,7 @@ impl Machine {
         let disk = disk_image(scratch);
         if !disk.exists() {
             File::create(&disk)
-                .and_then(|file| file.set_len(DISK_SIZE))
+                .and_then(|file| file.set_len(plan.disk.bytes))
                 .map_err(|error| named(&disk, error))?;
         }
         let console = scratch.join("sercon");
@@ -214,7 +211,7 @@ pub fn end_with_parent(command: &mut Command, inherited: Option<RawFd>) {
 
 /// QEMU's command line. `scratch` holds the files; `tap` is the network's descriptor.
 fn arguments(plan: &Plan, scratch: &Path, tap: RawFd) -> Vec<String> {
-    let file = |name: &str| escaped(&scratch.join(name));
+    let file = |name: &str| escaped(&scratch.join(name).display().to_string());
     let mut words: Vec<String> = Vec::new();
     let mut add = |text: String| words.extend(text.split(' ').map(|word| word.replace('\t', " ")));
     add("-nodefaults -no-user-config -display none".into());
@@ -256,17 +253,8 @@ fn arguments(plan: &Plan, scratch: &Path, tap: RawFd) -> Vec<String> {
     let rom = if matches!(plan.firmware, Firmware::Bios | Firmware::UefiIpxe) { "" } else { ",romfile=" };
     add(format!("-device virtio-net-pci,id={NETWORK}0,netdev={NETWORK},mac={},bootindex=1{rom}", plan.mac));
     add(format!("-drive if=none,id={DISK},format=raw,discard=unmap,file={}", file("disk.raw")));
-    add(match plan.disk {
-        Bus::Virtio => format!("-device virtio-blk-pci,drive={DISK},bootindex=2"),
-        Bus::Scsi => format!("-device virtio-scsi-pci -device scsi-hd,drive={DISK},bootindex=2"),
-        Bus::Nvme => format!("-device nvme,serial=voldemort,drive={DISK},bootindex=2"),
-    });
+    add(plan.disk.options(DISK));
     words
-}
-
-/// A path inside an option of QEMU: commas are doubled; blanks survive the splitting into words.
-fn escaped(path: &Path) -> String {
-    path.display().to_string().replace(',', ",,").replace(' ', "\t")
 }
 
 /// A machine identity of its own for each card, the same at every boot.
@@ -276,6 +264,7 @@ fn uuid(mac: Mac) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::Bus;
     use super::*;
 
     fn plan(firmware: Firmware) -> Plan {
@@ -283,7 +272,7 @@ mod tests {
             firmware,
             accelerator: Accelerator::Tcg,
             mac: "52:54:00:de:00:01".parse().unwrap(),
-            disk: Bus::Virtio,
+            disk: Disk::on(Bus::Virtio),
             memory: 1024,
         }
     }

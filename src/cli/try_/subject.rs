@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use super::disk::Disk;
 use crate::desired::{Desired, Place};
 use crate::model::wish::is_wish;
 use crate::model::{Cidr, Mac, Name};
-use crate::render::Value;
 
 /// A deployment, as its virtual machine sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,24 +16,13 @@ pub struct Subject {
     pub cidr: Cidr,
     /// Address of the daemon in the private network.
     pub server: Ipv4Addr,
-    pub disk: Bus,
+    pub disk: Disk,
     /// The memory that its boot needs, in MiB.
     pub memory: Option<u32>,
     /// Whether it installs something; if not, it runs from the network (diskless).
     pub installs: bool,
     /// Whether the daemon needs a key to serve the inventory.
     pub has_secrets: bool,
-}
-
-/// How the disk is attached, which decides its name in Linux.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bus {
-    /// `/dev/vda`
-    Virtio,
-    /// `/dev/sda`
-    Scsi,
-    /// `/dev/nvme0n1`
-    Nvme,
 }
 
 /// Why a deployment can't be tried.
@@ -45,6 +34,8 @@ pub enum SubjectError {
     NoMachine(Name),
     #[error("deployment {0} is in subnet {1}, which has no IPv4: `try` needs IPv4")]
     Ipv6Alone(Name, Name),
+    #[error("the virtual machine can't have a disk as deployment {0} wants it: {1}")]
+    Disk(Name, String),
 }
 
 impl Subject {
@@ -74,25 +65,11 @@ impl Subject {
             mac,
             cidr,
             server: server_address(cidr, subnet.gateway),
-            disk: match deployment.values.get("disk") {
-                Some(Value::String(disk)) => Bus::of(disk),
-                _ => Bus::Virtio,
-            },
+            disk: Disk::of(deployment).map_err(|why| SubjectError::Disk(deployment.name.clone(), why))?,
             memory: None,
             installs: deployment.installs(),
             has_secrets: false,
         })
-    }
-}
-
-impl Bus {
-    /// The bus on which Linux gives a disk this name; virtio for any other name.
-    pub fn of(disk: &str) -> Bus {
-        match disk.strip_prefix("/dev/").unwrap_or(disk) {
-            name if name.starts_with("sd") => Bus::Scsi,
-            name if name.starts_with("nvme") => Bus::Nvme,
-            _ => Bus::Virtio,
-        }
     }
 }
 
@@ -112,14 +89,5 @@ mod tests {
         assert_eq!(server_address(cidr, Some(gateway)), gateway);
         assert_eq!(server_address(cidr, None), Ipv4Addr::new(10, 0, 10, 1));
         assert_eq!(server_address(cidr, Some(Ipv4Addr::new(192, 168, 0, 1))), Ipv4Addr::new(10, 0, 10, 1));
-    }
-
-    #[test]
-    fn the_disk_has_the_name_that_the_manifest_uses() {
-        assert_eq!(Bus::of("/dev/sda"), Bus::Scsi);
-        assert_eq!(Bus::of("sda"), Bus::Scsi);
-        assert_eq!(Bus::of("/dev/nvme0n1"), Bus::Nvme);
-        assert_eq!(Bus::of("/dev/vda"), Bus::Virtio);
-        assert_eq!(Bus::of("/dev/disk/by-id/x"), Bus::Virtio);
     }
 }

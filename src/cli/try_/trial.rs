@@ -89,7 +89,7 @@ impl Trial {
             firmware: arguments.firmware,
             accelerator: Accelerator::probe(),
             mac: subject.mac,
-            disk: subject.disk,
+            disk: subject.disk.clone(),
             memory: arguments.memory.unwrap_or_else(|| subject.memory.unwrap_or(0).max(1024)),
         };
         Ok(Trial {
