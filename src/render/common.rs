@@ -20,6 +20,8 @@ pub struct Limits {
     pub cannot: &'static [Unable],
     /// What of `disk` as a table it can choose a disk by, as manifests spell it.
     pub hints: &'static [&'static str],
+    /// Whether its installer takes the first disk that fits, where several do.
+    pub takes_first: bool,
     /// The values of `layout`, besides the empty one.
     pub layouts: &'static [&'static str],
     /// Whether `mirror` may begin with `https://`.
@@ -103,6 +105,13 @@ pub fn wrong_hints(limits: &Limits, disk: &Value) -> Option<String> {
     }
     let none = size("min_size").zip(size("max_size")).is_some_and(|(least, most)| least > most);
     none.then(|| "`min-size` is more than `max-size`".to_owned())
+}
+
+/// Whether an installer with these limits would choose one disk of several by chance: only a serial number or a World
+/// Wide Name is one disk's alone.
+pub fn is_chance(limits: &Limits, disk: &Value) -> bool {
+    let Value::Table(table) = disk else { return false };
+    limits.takes_first && !table.contains_key("serial") && !table.contains_key("wwn")
 }
 
 /// Modes of the kernel's bonding driver (Documentation/networking/bonding.rst), as netplan takes them too.
@@ -236,6 +245,7 @@ mod tests {
         let limits = Limits {
             cannot: &[],
             hints: HINTS,
+            takes_first: false,
             layouts: &["plain", "raid1", "encrypted"],
             https_mirror: false,
         };

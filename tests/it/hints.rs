@@ -159,3 +159,18 @@ fn a_disk_is_named_by_the_path_of_the_whole_disk() {
         assert!(code == 0 && !report.contains("V0412"), "{name}:\n{report}");
     }
 }
+
+/// Talos takes the first of several disks that fit.
+#[test]
+fn hints_that_may_fit_several_disks_are_a_warning_where_the_first_is_taken() {
+    let check = |template: &str, words: &str, hints: &str| {
+        checked("", words, template, &format!("disk = {hints}"))
+            .1
+            .contains("first disk that fits this `disk`")
+    };
+    let talos = "talos.platform=metal talos.config={{ answers_url }}";
+    assert!(check("talos", talos, "{ model = \"ACME\", min-size = \"8 GiB\" }"));
+    assert!(!check("talos", talos, "{ model = \"ACME\", serial = \"S1\" }"));
+    assert!(!check("talos", talos, "{ wwn = \"0x5000c500a1b2c3d4\" }"));
+    assert!(!check("kickstart", KICKSTART, "{ model = \"ACME\" }"));
+}

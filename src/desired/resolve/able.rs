@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Resolver;
 use super::profile::Effective;
 use crate::desired::{Boot, Deployment, Template};
-use crate::manifest::{Code, Field, Mark, Problem};
+use crate::manifest::{Code, Field, Level, Mark, Problem};
 use crate::model::InstallerProof as Proof;
 use crate::render::{Value, builtin, common};
 
@@ -49,6 +49,8 @@ impl Resolver<'_> {
             disk.and_then(|(field, disk)| Some((field, common::wrong_hints(limits, disk)?)))
         {
             self.unable_disk(field, template, wrong);
+        } else if let Some((field, _)) = disk.filter(|(_, disk)| common::is_chance(limits, disk)) {
+            self.chance(field, template);
         }
         for (name, rule) in common::RULES {
             let Some(field) = effective.vars.get(name).filter(|_| template.inputs.contains_key(name)) else {
@@ -86,6 +88,16 @@ impl Resolver<'_> {
             () => return,
         };
         self.unable_disk(field, template, why.to_owned());
+    }
+
+    /// Where our agent has seen the disks, the daemon chooses; that is not known here.
+    fn chance(&mut self, field: &Field, template: &Template) {
+        let mark = field.value.mark;
+        let message =
+            format!("with template `{}` the first disk that fits this `disk` is taken", template.name);
+        let label = "several disks may fit, and its installer does not stop then";
+        let problem = Problem::new(Code::Unable, mark, message, label).level(Level::Warning);
+        self.unable(mark, problem.help("say `serial` or `wwn`, which are one disk's alone"));
     }
 
     fn unable_disk(&mut self, field: &Field, template: &Template, why: String) {

@@ -39,6 +39,7 @@ pub(super) static INSTALLER: Installer = Installer {
         limits: &Limits {
             cannot: &[],
             hints: &[],
+            takes_first: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
         },

@@ -57,6 +57,7 @@ pub(super) static INSTALLER: Installer = Installer {
         limits: &Limits {
             cannot: &[Unable { variable: "locale", why: "its C library, musl, has no locales" }],
             hints: HINTS,
+            takes_first: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
         },

@@ -50,6 +50,7 @@ pub(super) static INSTALLER: Installer = Installer {
         limits: &Limits {
             cannot: &[],
             hints: HINTS,
+            takes_first: false,
             layouts: &["plain", "lvm", "raid1", "encrypted", "direct", "zfs"],
             https_mirror: true,
         },

@@ -47,6 +47,7 @@ pub(super) static INSTALLER: Installer = Installer {
                 why: "the installer takes its tree from `install=` of the command line",
             }],
             hints: HINTS,
+            takes_first: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
         },

@@ -44,6 +44,7 @@ pub(super) static INSTALLER: Installer = Installer {
                 Unable { variable: "disk_passphrase", why: DISK },
             ],
             hints: &[],
+            takes_first: false,
             layouts: &[],
             https_mirror: true,
         },

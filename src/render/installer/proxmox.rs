@@ -58,6 +58,7 @@ pub(super) static INSTALLER: Installer = Installer {
                 Unable { variable: "disk_passphrase", why: "its installer encrypts nothing" },
             ],
             hints: &["serial"],
+            takes_first: false,
             layouts: &["lvm", "xfs", "zfs", "btrfs", "raid1"],
             https_mirror: true,
         },

@@ -64,6 +64,7 @@ pub(super) static INSTALLER: Installer = Installer {
                 Unable { variable: "first_boot", why: NO_SHELL },
             ],
             hints: &["serial", "wwn", "model", "min-size"],
+            takes_first: true,
             layouts: &[],
             https_mirror: true,
         },
