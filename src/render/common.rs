@@ -1,5 +1,7 @@
 //! Variables that mean the same in all built-in templates, and what a template can't make of them.
 
+mod names;
+
 use super::builtin::{Input, Sort, list, secret, text};
 use super::known::WELL_KNOWN;
 use super::near;
@@ -22,6 +24,8 @@ pub struct Limits {
     pub hints: &'static [&'static str],
     /// Whether its installer takes the first disk that fits, where several do.
     pub takes_first: bool,
+    /// Whether `packages` may have groups (`@core`) and exclusions (`-bash`).
+    pub groups: bool,
     /// The values of `layout`, besides the empty one.
     pub layouts: &'static [&'static str],
     /// Whether `mirror` may begin with `https://`.
@@ -126,7 +130,13 @@ const LONGEST_SCRIPT: usize = 64 * 1024;
 type Rule = (&'static str, fn(&Limits, &Values) -> Option<String>);
 
 /// The rules for values. The types are right, or something else was reported.
-pub const RULES: [Rule; 13] = [
+pub const RULES: [Rule; 19] = [
+    ("user", names::user),
+    ("users", names::users),
+    ("packages", names::packages),
+    ("locale", names::locale),
+    ("ntp", names::ntp),
+    ("bond", names::bond),
     ("layout", layout),
     ("second_disk", second_disk),
     ("network", |_, values| one_of(get(values, "network"), &["dhcp", "static"])),
@@ -246,6 +256,7 @@ mod tests {
             cannot: &[],
             hints: HINTS,
             takes_first: false,
+            groups: false,
             layouts: &["plain", "raid1", "encrypted"],
             https_mirror: false,
         };

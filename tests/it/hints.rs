@@ -174,3 +174,31 @@ fn hints_that_may_fit_several_disks_are_a_warning_where_the_first_is_taken() {
     assert!(!check("talos", talos, "{ wwn = \"0x5000c500a1b2c3d4\" }"));
     assert!(!check("kickstart", KICKSTART, "{ model = \"ACME\" }"));
 }
+
+/// Names that no installer can use stop a deployment before its machine boots.
+#[test]
+fn names_that_no_installer_can_use_are_refused() {
+    let user = |name: &str| format!("users = [{{ name = \"{name}\", ssh-keys = \"{KEY}\" }}]");
+    for (settings, wanted) in [
+        (user("root"), "`users` has an account `root`: root is there already"),
+        (user("web admin"), "no blanks"),
+        (user("ops") + "\nvars = { user = \"ops\" }", "`users` has an account `ops`: so is `user`"),
+        ("vars = { user = \"root\" }".to_owned(), "`user` can't be `root`"),
+        ("packages = [\"vim git\"]".to_owned(), "`packages` can't have `vim git`"),
+        ("packages = [\"\"]".to_owned(), "`packages` can't have ``"),
+        ("vars = { locale = \"en-US\" }".to_owned(), "`locale` is written as `en_US.UTF-8`"),
+        ("vars = { ntp = [\"ntp://a\"] }".to_owned(), "`ntp` has host names and addresses"),
+        ("vars = { bond = [\"eno1\", \"eno1\"] }".to_owned(), "`bond` can't have `eno1`: it is there twice"),
+    ] {
+        for (words, template) in [(KICKSTART, "kickstart"), ("auto=true url={{ answers_url }}", "preseed")] {
+            let (code, report, _) = checked("", words, template, &settings);
+            let is_refused = code == 1 && report.contains("error[V0410]") && report.contains(wanted);
+            assert!(is_refused, "{template}, {settings}:\n{report}");
+        }
+    }
+    let (code, report, _) =
+        checked("", KICKSTART, "kickstart", "packages = [\"@^minimal environment\", \"-bash\"]");
+    assert_eq!(code, 0, "{report}");
+    let (code, report, _) = checked("", "url={{ answers_url }}", "preseed", "packages = [\"-bash\"]");
+    assert!(code == 1 && report.contains("its installer excludes no packages"), "{report}");
+}

@@ -9,6 +9,7 @@ use super::profile::Effective;
 use crate::desired::{Boot, Deployment, Template};
 use crate::manifest::{Code, Field, Level, Mark, Problem};
 use crate::model::InstallerProof as Proof;
+use crate::render::known::is_well_known;
 use crate::render::{Value, builtin, common};
 
 impl Resolver<'_> {
@@ -53,9 +54,8 @@ impl Resolver<'_> {
             self.chance(field, template);
         }
         for (name, rule) in common::RULES {
-            let Some(field) = effective.vars.get(name).filter(|_| template.inputs.contains_key(name)) else {
-                continue;
-            };
+            let is_read = limits.can(name) && (template.inputs.contains_key(name) || is_well_known(name));
+            let Some(field) = effective.vars.get(name).filter(|_| is_read) else { continue };
             if let Some(wrong) = rule(limits, values) {
                 let message =
                     format!("template `{}` can't carry out this `{}`", template.name, name.replace('_', "-"));

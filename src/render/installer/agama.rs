@@ -40,6 +40,7 @@ pub(super) static INSTALLER: Installer = Installer {
             cannot: &[],
             hints: &[],
             takes_first: false,
+            groups: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
         },

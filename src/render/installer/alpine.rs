@@ -58,6 +58,7 @@ pub(super) static INSTALLER: Installer = Installer {
             cannot: &[Unable { variable: "locale", why: "its C library, musl, has no locales" }],
             hints: HINTS,
             takes_first: false,
+            groups: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
         },

@@ -51,6 +51,7 @@ pub(super) static INSTALLER: Installer = Installer {
             cannot: &[],
             hints: HINTS,
             takes_first: false,
+            groups: false,
             layouts: &["plain", "lvm", "raid1", "encrypted", "direct", "zfs"],
             https_mirror: true,
         },

@@ -48,6 +48,7 @@ pub(super) static INSTALLER: Installer = Installer {
             }],
             hints: HINTS,
             takes_first: false,
+            groups: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
         },

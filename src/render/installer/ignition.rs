@@ -45,6 +45,7 @@ pub(super) static INSTALLER: Installer = Installer {
             ],
             hints: &[],
             takes_first: false,
+            groups: false,
             layouts: &[],
             https_mirror: true,
         },

@@ -56,6 +56,7 @@ pub(super) static INSTALLER: Installer = Installer {
             cannot: &[],
             hints: HINTS,
             takes_first: false,
+            groups: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: false,
         },

@@ -59,6 +59,7 @@ pub(super) static INSTALLER: Installer = Installer {
             ],
             hints: &["serial"],
             takes_first: false,
+            groups: false,
             layouts: &["lvm", "xfs", "zfs", "btrfs", "raid1"],
             https_mirror: true,
         },

@@ -65,6 +65,7 @@ pub(super) static INSTALLER: Installer = Installer {
             ],
             hints: &["serial", "wwn", "model", "min-size"],
             takes_first: true,
+            groups: false,
             layouts: &[],
             https_mirror: true,
         },
