@@ -233,6 +233,9 @@ fn mirror(limits: &Limits, values: &Values) -> Option<String> {
 }
 
 fn url(value: &str, schemes: &[&str]) -> Option<String> {
+    if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Some(format!("is a URL, which has no blanks, not `{}`", value.escape_debug()));
+    }
     if value.is_empty()
         || schemes.iter().any(|scheme| value.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()))
     {
@@ -293,6 +296,7 @@ mod tests {
             ("mirror", vec![("mirror", text("https://deb.example/debian"))], "http://"),
             ("proxy", vec![("proxy", text("proxy.example:3128"))], "`proxy.example:3128`"),
             ("proxy", vec![("proxy", text("http://"))], "`http://`"),
+            ("mirror", vec![("mirror", text("http://deb.example/deb ian"))], "has no blanks"),
             ("post", vec![("post", text(&"x".repeat(65 * 1024)))], "65 KiB"),
         ] {
             let said = said(&values, rule);
