@@ -202,3 +202,37 @@ fn names_that_no_installer_can_use_are_refused() {
     let (code, report, _) = checked("", "url={{ answers_url }}", "preseed", "packages = [\"-bash\"]");
     assert!(code == 1 && report.contains("its installer excludes no packages"), "{report}");
 }
+
+/// NetworkManager listens to no router where the method is `manual` (`ipv6` of nm-settings(5)).
+#[test]
+fn a_static_address_of_ipv6_does_not_keep_the_router_from_being_learnt() {
+    let fixed = "address6 = \"2001:db8::21\"\nvars = { network = \"static\" }";
+    let (_, report, rendered) =
+        checked("ipv6 = { cidr = \"2001:db8::/64\" }\n", KICKSTART, "kickstart", fixed);
+    let script =
+        rendered.split("# NetworkManager learns no router").nth(1).and_then(|rest| rest.split_once('\n'));
+    let (_, script) = script.unwrap_or_else(|| panic!("{report}{rendered}"));
+    let script: Vec<&str> = script.lines().take(6).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let keyfile = |method: &str| {
+        format!(
+            "[ipv4]\nmethod=manual\n\n[ipv6]\naddress1=2001:db8::21/64\nmethod={method}\n\n[proxy]\nmethod=manual\n"
+        )
+    };
+    write("NetworkManager/system-connections/eno1.nmconnection", &keyfile("manual"));
+    write("sysconfig/network-scripts/ifcfg-eno1", "IPV6_AUTOCONF=no\nIPV6ADDR=2001:db8::21/64\n");
+    let script = script.join("\n").replace("/etc/", &format!("{}/", root.display()));
+    let ran = std::process::Command::new("sh").args(["-e", "-c", &script]).output().unwrap();
+    assert!(ran.status.success(), "{ran:?}\n{script}");
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    assert_eq!(read("NetworkManager/system-connections/eno1.nmconnection"), keyfile("auto"));
+    assert_eq!(read("sysconfig/network-scripts/ifcfg-eno1"), "IPV6_AUTOCONF=yes\nIPV6ADDR=2001:db8::21/64\n");
+    // The installer keeps the route that it has where there is no other than IPv6's.
+    assert!(rendered.contains(" --activate"), "{rendered}");
+}
