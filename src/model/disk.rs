@@ -32,7 +32,9 @@ impl Hints {
         let found = |text: &Option<String>| text.clone().unwrap_or_default();
         let sectors = |bytes: u64| bytes / SECTOR;
         is(&self.serial, &|wanted| squeezed(wanted) == squeezed(&found(&disk.serial)))
-            && is(&self.wwn, &|wanted| found(&disk.wwn).contains(&wanted.replacen("0x", "", 1)))
+            && is(&self.wwn, &|wanted| {
+                squeezed(&found(&disk.wwn)).contains(&squeezed(&wanted.replacen("0x", "", 1)))
+            })
             && is(&self.model, &|wanted| found(&disk.model).contains(wanted))
             && self.min_size.is_none_or(|least| sectors(disk.bytes) >= sectors(least))
             && self.max_size.is_none_or(|most| sectors(disk.bytes) <= sectors(most))

@@ -1,18 +1,23 @@
 //! What a deployment says of its disk, held against the disks that our agent saw on its machine: one is chosen, or nothing
 //! is installed. Over the state alone.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use voldemort::api::resource::{deployment, why};
+use voldemort::model::disk::Hints;
 use voldemort::model::facts::{DiskFacts, Facts, Transport as Bus};
 use voldemort::model::{Content, Mac, Name, Time};
 use voldemort::plan::{Impact, diff};
 use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
+use voldemort::render::{Text, Value};
 use voldemort::state::life::{AgentReport, Said};
 use voldemort::state::lifecycle::Word;
 use voldemort::state::{Duty, Permit, PermitStep, Purpose, Server, State, Verb, command};
 
-use super::loaded;
+use super::{facts, loaded};
 
 const CARD: &str = "52:54:00:00:00:01";
 
@@ -238,4 +243,67 @@ fn a_plan_shows_the_disk() {
         let (_, reason) = row("kickstart", disk, &disks);
         assert!(!reason.contains("disk"), "{disk}: {reason}");
     }
+}
+
+/// What the function of the templates finds in the tree of a machine: a disk, or nothing.
+fn found_by_shell(root: &Path, hints: &Hints) -> String {
+    let text = |text: &Option<String>| text.clone().map(Value::String);
+    let size = |size: Option<u64>| size.map(|size| Value::Integer(size.try_into().unwrap()));
+    let flag = hints.rotational.map(|flag| Value::String(u8::from(flag).to_string()));
+    let all = [
+        ("serial", text(&hints.serial)),
+        ("wwn", text(&hints.wwn)),
+        ("model", text(&hints.model)),
+        ("min_size", size(hints.min_size)),
+        ("max_size", size(hints.max_size)),
+        ("rotational", flag),
+        ("transport", text(&hints.transport)),
+    ];
+    let table = all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    let values = BTreeMap::from([("disk_hints".to_owned(), Value::Table(table))]);
+    let part =
+        Text::parse(concat!(include_str!("../../templates/part/disk.liquid"), "{{ hinted }}")).unwrap();
+    let function = part.render(&values, &|_| None).unwrap();
+    let script = function.replace("/sys/block/", &format!("{}/sys/block/", root.display()));
+    let ran = Command::new("sh").args(["-e", "-c", &format!("{script}; hinted")]).output().unwrap();
+    String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+}
+
+/// The daemon chooses as the installers do, on every machine whose tree was captured and by every hint there is.
+#[test]
+fn the_daemon_and_the_shell_agree() {
+    let mut tried = 0;
+    for tree in facts::captures() {
+        let folder = tempfile::tempdir().unwrap();
+        facts::expand(&tree, folder.path());
+        let disks = facts::facts(folder.path()).disks;
+        // Of a machine with thirty alike one is enough.
+        let some = if disks.len() > 8 { 1 } else { disks.len() };
+        for disk in disks.iter().take(some) {
+            let none = Hints::default;
+            let hints = [
+                Hints { serial: disk.serial.clone(), ..none() },
+                Hints { wwn: disk.wwn.clone(), ..none() },
+                Hints { wwn: disk.wwn.as_ref().map(|wwn| wwn[..wwn.len() / 2].to_owned()), ..none() },
+                Hints { model: disk.model.clone(), ..none() },
+                Hints { min_size: Some(disk.bytes), ..none() },
+                Hints { min_size: Some(disk.bytes + 512), ..none() },
+                Hints { max_size: Some(disk.bytes), ..none() },
+                Hints { rotational: Some(disk.rotational), ..none() },
+                Hints { transport: Some(disk.transport.name().to_owned()), ..none() },
+                Hints { serial: disk.serial.clone(), transport: Some("usb".into()), ..none() },
+            ];
+            for hints in hints.into_iter().filter(|hints| *hints != none()) {
+                if hints.transport.as_deref().is_some_and(|name| ["mmc", "other"].contains(&name)) {
+                    continue;
+                }
+                let fitting: Vec<&str> =
+                    disks.iter().filter(|disk| hints.fits(disk)).map(|disk| disk.path.as_str()).collect();
+                let one = if let [only] = fitting.as_slice() { only } else { "" };
+                assert_eq!(found_by_shell(folder.path(), &hints), one, "{}: {hints}", tree.display());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 60, "{tried}");
 }

@@ -10,7 +10,7 @@ use voldemort::api::agent::{Facts, FirmwareMode, Neighbour, Transport};
 
 use crate::golden::assert_golden;
 
-fn captures() -> Vec<PathBuf> {
+pub(crate) fn captures() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/machines");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut trees: Vec<PathBuf> =
@@ -20,7 +20,7 @@ fn captures() -> Vec<PathBuf> {
 }
 
 /// Makes the captured files. A line is `PATH TAB KIND CONTENT`: `t` text, `x` hexadecimal, `l` a link, `d` a directory.
-fn expand(tree: &Path, root: &Path) {
+pub(crate) fn expand(tree: &Path, root: &Path) {
     for line in std::fs::read_to_string(tree).unwrap().lines() {
         let (path, entry) = line.split_once('\t').unwrap();
         let path = root.join(path);
@@ -38,7 +38,7 @@ fn expand(tree: &Path, root: &Path) {
     }
 }
 
-fn facts(root: &Path) -> Facts {
+pub(crate) fn facts(root: &Path) -> Facts {
     let none = BTreeMap::new();
     read(
         &Root::new(root),
