@@ -17,6 +17,7 @@ pub mod iso;
 pub mod live;
 pub mod man;
 pub mod media;
+mod patience;
 pub mod plan;
 pub mod remote;
 pub mod render;

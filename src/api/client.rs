@@ -31,21 +31,22 @@ pub struct Client {
 }
 
 /// Where a daemon may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Address {
     /// A Unix socket; if it is not of this network namespace it is another daemon's.
     Socket { path: PathBuf, network: Option<u64> },
-    /// `host:port`, and the token that it takes, or why there is none.
-    Tcp { address: String, token: Result<String, String>, origin: Origin, trust: Trust },
+    /// `host:port`, and the token that it takes.
+    Tcp { address: String, token: Token, trust: Trust },
 }
 
-/// Where a token is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+/// A token, or why there is none.
+#[derive(Clone, Debug)]
+pub enum Token {
     /// The command line names it for this address.
-    Given,
-    /// A daemon of this host left it: it goes to no other host.
-    Left,
+    Given(Result<String, String>),
+    /// A daemon of this host left it, for a server of this address: it goes to no other host. It is looked up for each
+    /// connection, for a daemon that is started again leaves another one.
+    Left(fn(&str) -> Result<String, String>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -211,15 +212,12 @@ impl Address {
                 connection.greet(*network).await?;
                 Ok(connection)
             }
-            Address::Tcp { address, token, origin, trust } => {
+            Address::Tcp { address, token, trust } => {
                 let stream = within(TcpStream::connect(address)).await;
                 let stream = stream.map_err(|error| No::Away(error.to_string()))?;
                 let peer = stream.peer_addr().map_err(|error| No::Away(error.to_string()))?;
                 // A server there must not get a token that was not meant for it.
-                let token = token.as_ref().map_err(|why| {
-                    No::Forbidden(format!("the daemon at {address} needs a token, and {why}"))
-                })?;
-                if *origin == Origin::Left && !is_here(&stream) {
+                if matches!(token, Token::Left(_)) && !is_here(&stream) {
                     return Err(No::Forbidden(format!(
                         "{address} is another host, and gets no token that a daemon of this one left: name its \
                          token with --token-file FILE or VOLDEMORT_TOKEN"
@@ -233,7 +231,15 @@ impl Address {
                     false => Connection::over(stream, address.clone(), None).await?,
                 };
                 connection.greet(None).await?;
-                connection.token = Some(token.clone());
+                // A daemon that answers has left its own by now.
+                let found = match token {
+                    Token::Given(token) => token.clone(),
+                    Token::Left(look_up) => look_up(address),
+                };
+                let found = found.map_err(|why| {
+                    No::Forbidden(format!("the daemon at {address} needs a token, and {why}"))
+                })?;
+                connection.token = Some(found);
                 Ok(connection)
             }
         }

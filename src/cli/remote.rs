@@ -8,7 +8,7 @@ use super::context::Contexts;
 use super::live::{Names, names};
 use super::{Exit, exit};
 use crate::api::Client;
-use crate::api::client::{Address, ClientError, Origin, Trust};
+use crate::api::client::{Address, ClientError, Token, Trust};
 use crate::api::resource::Tree;
 use crate::config::runtime;
 use crate::model::Selection;
@@ -167,14 +167,16 @@ fn set(name: &str) -> Option<String> {
 }
 
 fn tcp(address: String, given: Option<String>, trust: Trust) -> Address {
-    let origin = if given.is_some() { Origin::Given } else { Origin::Left };
-    let token = given.map_or_else(|| left_token(&address), Ok);
-    // The token is sent in a header, so it must be a text that a header can hold.
-    let token = token.and_then(|token| match token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let token = given.map_or(Token::Left(left_token), |token| Token::Given(sendable(token)));
+    Address::Tcp { address, token, trust }
+}
+
+/// A token is sent in a header, so it must be a text that a header can hold.
+fn sendable(token: String) -> Result<String, String> {
+    match token.bytes().all(|byte| byte.is_ascii_graphic()) {
         true if !token.is_empty() => Ok(token),
         _ => Err("this is no token: a token is one word of ASCII letters and digits".into()),
-    });
-    Address::Tcp { address, token, origin, trust }
+    }
 }
 
 /// The token that a daemon of this user, or of root, left for a port of this host.
@@ -189,7 +191,7 @@ fn left_token(address: &str) -> Result<String, String> {
         }
         let file = directory.join(&name);
         match std::fs::read_to_string(&file) {
-            Ok(text) => return Ok(text.trim().to_owned()),
+            Ok(text) => return sendable(text.trim().to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => denied = Some(file),
             Err(_) => {}
         }

@@ -2,13 +2,14 @@
 //! get through.
 
 use std::net::UdpSocket;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, VOLDEMORTCTL, eventually};
 use super::lab::mac;
 use super::message::{Answer, Message};
 use super::net::enter;
@@ -152,4 +153,42 @@ fn a_restart_loses_nearly_none_of_a_hundred_machines_that_boot() {
     });
     let lost: Vec<&str> = outcomes.iter().filter_map(|outcome| outcome.err()).collect();
     assert!(MACHINES - lost.len() >= ENOUGH, "{} did not get through: {lost:?}", lost.len());
+}
+
+/// Who follows the daemon outlasts one that is started again, and sees what happens then.
+#[test]
+fn followers_outlast_a_restart() {
+    let Some(host) = Host::new() else { return };
+    let daemon = host.start();
+    let mut followers = Vec::new();
+    for line in ["events -f -o jsonl", "get deployments --watch -o jsonl", "audit -f"] {
+        let file =
+            |kind: &str| host.folder.path().join(format!("{}.{kind}", line.split(' ').next().unwrap()));
+        let create = |kind| std::fs::File::create(file(kind)).unwrap();
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &host.net.server, VOLDEMORTCTL]).args(line.split(' '));
+        let child = command.stdin(Stdio::null()).stdout(create("out")).stderr(create("err")).spawn().unwrap();
+        followers.push((line, child, file("out"), file("err")));
+    }
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    for (line, _, out, _) in &followers {
+        eventually(line, || read(out), |text| !text.is_empty());
+    }
+    assert_eq!(daemon.stop(), Some(0));
+    for (line, _, _, err) in &followers {
+        eventually(line, || read(err), |text| text.contains("asking again until it answers"));
+    }
+    let before = read(&followers[0].2).lines().count();
+    let daemon = host.start();
+    for (line, child, _, err) in &mut followers {
+        let text = eventually(line, || read(err), |text| text.contains("the daemon answers again"));
+        assert_eq!(text.matches("asking again").count(), 1, "{line}: {text}");
+        assert!(child.try_wait().unwrap().is_none(), "{line} still follows");
+    }
+    eventually("events", || read(&followers[0].2), |text| text.lines().count() > before);
+    for (_, mut child, ..) in followers {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(daemon.stop(), Some(0));
 }

@@ -10,6 +10,7 @@ use crate::api::Client;
 use crate::api::client::{ClientError, escaped};
 use crate::api::resource::Row;
 use crate::cli::exit::{talk, write};
+use crate::cli::patience::Patience;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::model::printable::{json, line};
@@ -77,14 +78,17 @@ async fn each(client: &Client, after: u64, mut take: impl FnMut(Value) -> bool) 
 
 async fn show(arguments: &Arguments, client: &Client) -> Result<Exit, ClientError> {
     let since = arguments.since.map(|since| (crate::daemon::now() - since).to_string());
-    let mut after = 0;
+    let (mut after, mut patience) = (0, Patience::endless());
     loop {
-        let mut all = Vec::new();
-        each(client, after, |row| {
-            all.extend(serde_json::from_value::<AuditEntry>(row));
-            true
-        })
-        .await?;
+        let read = async || {
+            let mut all = Vec::new();
+            let take = |row| {
+                all.extend(serde_json::from_value::<AuditEntry>(row));
+                true
+            };
+            each(client, after, take).await.map(|()| all)
+        };
+        let all: Vec<AuditEntry> = patience.ask(read).await?;
         after = all.iter().map(|entry| entry.sequence).fold(after, u64::max);
         // An entry that ended says all that the one with which it had begun does.
         let ended: BTreeSet<u64> = all.iter().filter_map(|entry| entry.begun).collect();

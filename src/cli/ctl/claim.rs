@@ -14,6 +14,7 @@ use crate::api::resource::claim::Extension;
 use crate::api::resource::{Claim, ClaimShown, ClaimState, ClaimWanted, Edited, Listed};
 use crate::cli::exit::talk;
 use crate::cli::live::{Names, names};
+use crate::cli::patience::Patience;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::model::Span;
@@ -134,16 +135,17 @@ fn text_of(path: &Path) -> Result<String, String> {
 /// The claim when it is installed, waits for a person, or the time is over.
 async fn wait(name: &str, client: &Client, end: Instant) -> Result<Claim, ClientError> {
     let path = format!("/v1/claims/{}", escaped(name));
-    let mut place = Place::default();
+    let (mut place, mut patience) = (Place::default(), Patience::until(end));
     loop {
-        let ClaimShown { claim, .. } = client.get(&path).await?;
+        let ClaimShown { claim, .. } = patience.ask(async || client.get(&path).await).await?;
         let left = end.saturating_duration_since(Instant::now());
         let is_settled = claim.state == ClaimState::Installed || claim.state == ClaimState::Failed;
         if is_settled || left.is_zero() {
             return Ok(claim);
         }
         tokio::time::sleep(PAUSE.min(left)).await;
-        place.next(client, &format!("&wait={}", left.as_secs().min(ASK))).await?;
+        let more = format!("&wait={}", left.as_secs().min(ASK));
+        patience.ask(async || place.next(client, &more).await).await?;
     }
 }
 

@@ -10,6 +10,7 @@ use crate::api::{Client, resource};
 use crate::cli::Exit;
 use crate::cli::exit::{talk, write};
 use crate::cli::live::{Names, names};
+use crate::cli::patience::Patience;
 use crate::cli::remote::{self, Remote};
 use crate::model::Span;
 use crate::model::printable::{json, line};
@@ -102,11 +103,14 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let filter = arguments.filter();
     let begin = arguments.since.map_or(0, |since| (crate::daemon::now() - since).0);
     let shown = remote.block_on(async |client| {
-        let mut place = Place::default();
+        let (mut place, mut patience) = (Place::default(), Patience::endless());
         let mut count = 0;
         loop {
             let wait = if arguments.watch && place.after > 0 { 60 } else { 0 };
-            let Some(found) = place.next(&client, &format!("&wait={wait}{filter}")).await? else { continue };
+            let more = format!("&wait={wait}{filter}");
+            let Some(found) = patience.ask(async || place.next(&client, &more).await).await? else {
+                continue;
+            };
             for event in found.events.iter().filter(|event| event.at_ms >= begin) {
                 count += 1;
                 if let Err(end) = show(arguments, event) {

@@ -6,7 +6,7 @@ use clap::Args;
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use crate::api::certificate::{fingerprint, is_fingerprint};
-use crate::api::client::{Address, Chain, Client, ClientError, Origin, Trust, host_of, look};
+use crate::api::client::{Address, Chain, Client, ClientError, Token, Trust, host_of, look};
 use crate::api::resource::Status;
 use crate::cli::context::{Context, Contexts};
 use crate::cli::exit::say;
@@ -144,9 +144,9 @@ async fn trusted(
 
 /// Connects once more, now as commands will.
 async fn verified(address: &str, trust: &Trust) -> Result<(), ClientError> {
-    let token = Ok("none".to_owned());
+    let token = Token::Given(Ok("none".to_owned()));
     let (address, trust) = (address.to_owned(), trust.clone());
-    Client::new(vec![Address::Tcp { address, token, origin: Origin::Given, trust }]).find().await
+    Client::new(vec![Address::Tcp { address, token, trust }]).find().await
 }
 
 /// Dates are easier to judge with both clocks.
@@ -218,9 +218,8 @@ fn ask_token(address: &str) -> Result<String, ClientError> {
 
 /// Whether the daemon takes the token.
 async fn try_it(address: &str, token: &str, trust: &Trust) -> Result<(), ClientError> {
-    let (token, trust) = (Ok(token.to_owned()), trust.clone());
-    let client =
-        Client::new(vec![Address::Tcp { address: address.to_owned(), token, origin: Origin::Given, trust }]);
+    let (token, trust) = (Token::Given(Ok(token.to_owned())), trust.clone());
+    let client = Client::new(vec![Address::Tcp { address: address.to_owned(), token, trust }]);
     let status: Status = client.get("/v1/status").await.map_err(|error| match error {
         ClientError::NotAllowed(why) => {
             ClientError::NotAllowed(format!("the daemon at {address} refused the token: {why}"))

@@ -8,6 +8,7 @@ use crate::api::client::{ClientError, escaped};
 use crate::api::resource::log::{LogLine, Logs};
 use crate::cli::Exit;
 use crate::cli::exit::{talk, write};
+use crate::cli::patience::Patience;
 use crate::cli::remote::{self, Remote};
 use crate::model::printable::{json, line};
 use crate::model::{Severity, Span};
@@ -43,11 +44,12 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let shown = remote.block_on(async |client| {
         let more = arguments.filter();
         let (mut after, mut lineage) = (0, None::<String>);
+        let mut patience = Patience::endless();
         loop {
             let of = lineage.as_ref().map(|lineage| format!("&lineage={lineage}")).unwrap_or_default();
             let wait = if arguments.follow && after > 0 { WAIT } else { 0 };
             let path = format!("/v1/logs?after={after}{of}&wait={wait}{more}");
-            let found = match client.get::<Logs>(&path).await {
+            let found = match patience.ask(async || client.get::<Logs>(&path).await).await {
                 Ok(found) => found,
                 Err(ClientError::Gone(why)) => {
                     talk(&format!("lines were lost: {why}"));

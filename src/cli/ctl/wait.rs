@@ -12,6 +12,7 @@ use crate::api::Client;
 use crate::api::client::{ClientError, escaped};
 use crate::api::resource::Deployment;
 use crate::cli::exit::talk;
+use crate::cli::patience::Patience;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::model::folded::folded;
@@ -65,21 +66,14 @@ async fn wait(
     end: Instant,
 ) -> Result<(Vec<Deployment>, Vec<String>), ClientError> {
     let single = arguments.several.single().map(|name| format!("/v1/deployments/{}", escaped(name)));
-    let mut place = Place::default();
+    let (mut place, mut patience) = (Place::default(), Patience::until(end));
     let mut awaited: Option<BTreeSet<String>> = None;
     loop {
-        let found = match &single {
+        let ask = async || match &single {
             Some(path) => client.get(path).await.map(|one: Deployment| vec![one]),
             None => look(arguments, client, awaited.as_ref()).await,
         };
-        let found = match found {
-            Ok(found) => found,
-            Err(error) if awaited.is_some() => {
-                outlast(error, end).await?;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
+        let found = patience.ask(ask).await?;
         // Who fits later is not waited for.
         let names = awaited.get_or_insert_with(|| found.iter().map(|one| one.name.clone()).collect());
         let is_settled = |one: &Deployment| one.phase == arguments.phase || is_stuck(one);
@@ -92,19 +86,9 @@ async fn wait(
         if single.is_none() {
             tokio::time::sleep(PAUSE.min(left)).await;
         }
-        if let Err(error) = place.next(client, &format!("&wait={}", left.as_secs().min(ASK))).await {
-            outlast(error, end).await?;
-        }
+        let more = format!("&wait={}", left.as_secs().min(ASK));
+        patience.ask(async || place.next(client, &more).await).await?;
     }
-}
-
-/// A daemon that answered before may be started again meanwhile: it is asked again until the time is over.
-async fn outlast(error: ClientError, end: Instant) -> Result<(), ClientError> {
-    if !error.is_passing() || Instant::now() + PAUSE >= end {
-        return Err(error);
-    }
-    tokio::time::sleep(PAUSE).await;
-    Ok(())
 }
 
 /// Those of a first look, or all that are meant.

@@ -10,6 +10,7 @@ use crate::api::client::ClientError;
 use crate::api::resource::Row;
 use crate::cli::ctl::events::Place;
 use crate::cli::ctl::output::{self, Format};
+use crate::cli::patience::Patience;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 
@@ -18,7 +19,7 @@ const LOOK: u64 = 5;
 /// Shortest time between two looks: in a storm of events a list is not read for each.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs until its reader or the daemon is gone.
+/// Runs until its reader is gone.
 pub(super) fn run<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output.is_json();
     if !matches!(arguments.output, Format::Table | Format::Wide | Format::Jsonl | Format::Name) {
@@ -27,21 +28,22 @@ pub(super) fn run<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
         return Exit::Usage;
     }
     let shown = remote.block_on(async |client| {
-        let mut place = Place::default();
+        let (mut place, mut patience) = (Place::default(), Patience::endless());
         let mut known: BTreeMap<String, Value> = BTreeMap::new();
         let mut is_first = true;
         loop {
             // What happens while the list is read ends the wait that follows.
-            while let Some(found) = place.next(&client, "").await?
+            while let Some(found) = patience.ask(async || place.next(&client, "").await).await?
                 && !found.events.is_empty()
             {}
-            let all: Vec<T> = rows(arguments, &client).await?;
+            let all: Vec<T> = patience.ask(async || rows(arguments, &client).await).await?;
             if let Err(end) = show(arguments, all, &mut known, is_first)? {
                 return Ok(end);
             }
             is_first = false;
             tokio::time::sleep(PAUSE).await;
-            place.next(&client, &format!("&wait={LOOK}")).await?;
+            let more = format!("&wait={LOOK}");
+            patience.ask(async || place.next(&client, &more).await).await?;
             if place.after == 0 {
                 tokio::time::sleep(PAUSE).await;
             }
