@@ -1,6 +1,7 @@
 //! What the control API asks of a running daemon.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use hyper::HeaderMap;
@@ -47,9 +48,11 @@ fn counted(counters: &Counters) -> Vec<(TaskKind, TaskOutcome, u64)> {
     all.map(|(kind, outcome)| (kind, outcome, counters.tasks(kind, outcome))).collect()
 }
 
-/// The daemon as the control API sees it.
+/// The daemon as the control API sees it: each request has it several times.
 #[derive(Clone)]
-pub(super) struct Daemon {
+pub(super) struct Daemon(pub Arc<Parts>);
+
+pub(super) struct Parts {
     /// What the API shows beyond loopback, if it listens there.
     pub certificate: Option<Arc<Certificate>>,
     /// How much each caller of the API asks for.
@@ -68,6 +71,14 @@ pub(super) struct Daemon {
     pub audit: AuditLog,
     pub webhooks: Webhooks,
     pub logs: Book,
+}
+
+impl Deref for Daemon {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl Daemon {

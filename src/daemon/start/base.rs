@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::super::active_requests::ActiveRequests;
 use super::super::agent::Machines;
 use super::super::audit::AuditLog;
-use super::super::backend::Daemon;
+use super::super::backend::{Daemon, Parts};
 use super::super::control::Control;
 use super::super::dhcp::Heartbeat;
 use super::super::downloads::{Downloads, TFTP_PORT};
@@ -111,7 +111,7 @@ impl Base {
     /// Serves the control API; returns the lines that say where.
     pub(super) fn control(&self, stop: &Stop, tasks: &mut JoinSet<()>) -> Result<Vec<String>, Failure> {
         let control = Control::open(&self.config.api, random(), &self.config.state.directory)?;
-        let daemon = Daemon {
+        let daemon = Daemon(Arc::new(Parts {
             certificate: control.certificate(),
             quotas: Arc::default(),
             keeper: self.keeper.clone(),
@@ -125,7 +125,7 @@ impl Base {
             audit: self.audit.clone(),
             webhooks: self.webhooks.clone(),
             logs: self.logs.clone(),
-        };
+        }));
         let listens = control.lines();
         let audit = api::audit::Audit::new(Arc::new(self.audit.clone()));
         let streams = Streams::of_files(open_files());
