@@ -47,7 +47,7 @@ pub(crate) struct Delays {
     p50: f64,
     p99: f64,
     /// The share of exchanges that came to no end.
-    lost: f64,
+    pub lost: f64,
 }
 
 impl fmt::Display for Delays {
