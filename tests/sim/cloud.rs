@@ -310,7 +310,7 @@ impl Cloud {
                 self.rules.ordered(machine);
             }
         }
-        self.rules.stored(&state, self.now);
+        self.rules.stored(&state, self.now, |name| &self.metal[self.by_name[name]]);
         if dies == 1 {
             return self.crash();
         }
@@ -401,7 +401,7 @@ impl Cloud {
                 self.arrive(Command::daemon(Verb::Tick));
                 self.later(30 * SECOND, Item::Tick);
                 if let Some(state) = self.state().filter(|_| self.steps.is_multiple_of(16)) {
-                    self.rules.look(&state, &self.prototypes);
+                    self.rules.look(&state, &self.prototypes, |name| &self.metal[self.by_name[name]]);
                 }
             }
             Item::Revision => {

@@ -222,6 +222,10 @@ impl Cloud {
         self.rules.wipes(&name);
         let state = self.state().unwrap();
         let present = state.tenancy(&name).map(|tenancy| tenancy.epoch);
+        for id in named {
+            let owner = state.owner_of(id).filter(|owner| **owner != name);
+            assert!(owner.is_none(), "{name} is told to wipe {id}, which is {owner:?}'s");
+        }
         for (id, content) in self.metal[machine].disks.iter_mut().filter(|(id, _)| named.contains(id)) {
             assert!(
                 !matches!(content, Content::System(epoch) if Some(*epoch) == present),

@@ -152,7 +152,7 @@ impl Cloud {
             if let Some(state) = self.state().filter(|_| self.now >= round) {
                 round = self.now + HOUR;
                 if self.is_settled(&state) {
-                    return self.rules.look(&state, &self.prototypes);
+                    return self.rules.look(&state, &self.prototypes, |name| &self.metal[self.by_name[name]]);
                 }
                 self.clear_up(&state);
             }

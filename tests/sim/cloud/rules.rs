@@ -6,8 +6,10 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 use voldemort::desired::Deployment;
 use voldemort::model::Name;
-use voldemort::state::lifecycle::Work;
+use voldemort::state::lifecycle::{Condition, DiskState, Work};
 use voldemort::state::{Claim, Life, State};
+
+use super::metal::{Content, Metal};
 
 const HOUR: u64 = 3_600_000;
 
@@ -50,8 +52,8 @@ impl Rules {
         self.wiped += 1;
     }
 
-    /// What was stored, against what was stored before.
-    pub(crate) fn stored(&mut self, state: &State, now: u64) {
+    /// What was stored, against what was stored before, and against machines as they really are.
+    pub(crate) fn stored<'a>(&mut self, state: &State, now: u64, metal: impl Fn(&Name) -> &'a Metal) {
         let most = state.desired().safety.max_wipes.map_or(usize::MAX, |most| most as usize);
         let (lives, claims) = (state.lasting().lives.clone(), state.claims().clone());
         for item in std::mem::replace(&mut self.claims, claims.clone()).diff(&claims) {
@@ -93,12 +95,20 @@ impl Rules {
                     "{machine} is free after order {}, whose wipe has no certificate",
                     order.epoch
                 );
+                assert!(metal(machine).is_blank(), "{machine} is free and was not wiped");
+                assert!(
+                    order.condition != Condition::Failed,
+                    "{machine} is free, and its release had failed"
+                );
             }
-            if let DiffItem::Update { old: (_, was), new: (machine, is) } = item
-                && let (Some(was), Some(is)) = (&was.order, &is.order)
+            if let DiffItem::Update { old: (_, former), new: (machine, life) } = item
+                && let (Some(was), Some(is)) = (&former.order, &life.order)
                 && (was.work, is.work) == (Work::Fencing, Work::Wiping)
             {
                 self.begins(machine, is.consented, now, most);
+                assert!(is.condition != Condition::Failed, "the wipe of {machine} begins, and had failed");
+                let is_held = former.hold.is_some() && life.hold.is_some();
+                assert!(!is_held, "the wipe of {machine} begins, which is on hold");
             }
         }
     }
@@ -125,7 +135,19 @@ impl Rules {
     }
 
     /// Looks at all machines: each has one tenancy at most, and what says so agrees.
-    pub(crate) fn look(&self, state: &State, prototypes: &BTreeMap<Arc<str>, Arc<Deployment>>) {
+    pub(crate) fn look<'a>(
+        &self,
+        state: &State,
+        prototypes: &BTreeMap<Arc<str>, Arc<Deployment>>,
+        metal: impl Fn(&Name) -> &'a Metal,
+    ) {
+        for (machine, life) in &state.lasting().lives {
+            for disk in life.disks.iter().filter(|disk| disk.state == DiskState::Clean) {
+                let really = metal(machine).disks.iter().filter(|(id, _)| *id == disk.id);
+                let mut used = really.filter(|(_, content)| *content != Content::Blank);
+                assert!(used.next().is_none(), "disk {} of {machine} is not clean", disk.id);
+            }
+        }
         let mut machines = BTreeSet::new();
         let run: BTreeSet<&Arc<str>> =
             state.claims().values().filter_map(|claim| claim.prototype.as_ref()).collect();
