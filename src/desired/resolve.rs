@@ -130,6 +130,8 @@ struct Resolver<'a> {
     users: BTreeMap<Name, Vec<Name>>,
     /// Values already found to be of the wrong type.
     mistyped: HashSet<Mark>,
+    /// What is wrong with selectors, which is among the problems as well.
+    selecting: Vec<Problem>,
     /// How many problems were found and kept for a later report, or reported before.
     silent: usize,
 }
@@ -187,6 +189,7 @@ impl<'a> Resolver<'a> {
             lacking: BTreeMap::new(),
             users: BTreeMap::new(),
             mistyped: HashSet::new(),
+            selecting: Vec::new(),
             silent: 0,
         }
     }

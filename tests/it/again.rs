@@ -355,7 +355,10 @@ fn a_step_is_taken_past_warnings_selectors_and_pools() {
         let machines: String = (0..9)
             .map(|number| format!("[machine.x{number}]\nmac = \"52:54:00:ee:00:{number:02x}\"\n"))
             .collect();
-        files.insert("x/machines.toml".into(), Bytes::from(machines));
+        // A machine that nobody is pinned to, and a pool that gives it out.
+        let pool = "[machine.z]\nmac = \"52:54:00:ee:01:00\"\nlabels = { of = \"z\" }\n\
+                    [pool.z]\nprofile = \"own\"\nselect = { of = \"z\" }\n";
+        files.insert("x/machines.toml".into(), Bytes::from(machines + pool));
         let racks = |redeploy: u8| -> Bytes {
             let one = |number: u8| {
                 format!(

@@ -12,7 +12,7 @@ use super::step::Whole;
 use super::{Resolver, digest};
 use crate::desired::{Boot, Deployment, Machine, Subnet, Template};
 use crate::manifest::document::{self, Resource};
-use crate::manifest::{Fleet, Mark, Sources};
+use crate::manifest::{Fleet, Mark, Problem, Sources};
 use crate::model::Name;
 
 type Written = Resource<document::Deployment>;
@@ -44,6 +44,8 @@ pub(super) struct Beside {
     pub templates: BTreeSet<Name>,
     /// With the place where each is named first.
     pub secrets: BTreeMap<Name, Mark>,
+    /// What is wrong with selectors, which a few machines can't say.
+    pub selectors: Option<Vec<Problem>>,
 }
 
 /// Machines with the resource that each was made of.

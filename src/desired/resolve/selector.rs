@@ -15,9 +15,14 @@ type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 impl Resolver<'_> {
     pub(super) fn selectors(&mut self) {
+        self.selecting = self.earlier.beside.selectors.take().unwrap_or_else(|| self.unsatisfied());
+        self.problems.extend(self.selecting.iter().cloned());
+    }
+
+    fn unsatisfied(&self) -> Vec<Problem> {
         // A machine, or a label of one, may be hidden behind a mistake.
         if self.incomplete() || self.documents.machines.values().any(|machine| !machine.whole) {
-            return;
+            return Vec::new();
         }
         let documents = self.documents;
         let mut wishes: BTreeMap<&Labels, (Mark, Level, Vec<&Name>)> = BTreeMap::new();
@@ -37,22 +42,20 @@ impl Resolver<'_> {
             });
         }
         if wishes.is_empty() {
-            return;
+            return Vec::new();
         }
-        let mistakes: Vec<Problem> =
+        let mut found: Vec<Problem> =
             wishes.iter().flat_map(|(wish, (mark, ..))| wrong_facts(wish, *mark)).collect();
-        self.problems.extend(mistakes);
         let is_protected = |name: &Name| {
             let machine = documents.machines.get(name).and_then(|own| own.body.protect.as_ref());
             machine.is_some_and(|protect| protect.value)
         };
         let free = Free::new(documents, |name| self.pinned.contains_key(name));
         let unprotected = Free::new(documents, |name| self.pinned.contains_key(name) || is_protected(name));
-        let mut unsatisfied = Vec::new();
         for (wish, (mark, level, names)) in wishes {
             if free.satisfies(wish) {
                 if level == Level::Note && !unprotected.satisfies(wish) {
-                    unsatisfied.push(all_protected(mark, &names));
+                    found.push(all_protected(mark, &names));
                 }
                 continue;
             }
@@ -60,9 +63,9 @@ impl Resolver<'_> {
             let words = wish.iter().map(|(key, value)| format!("{} = \"{}\"", plain(key), plain(value)));
             let label = format!("no unpinned machine with {}", words.collect::<Vec<_>>().join(", "));
             let problem = Problem::new(Code::NoMatch, mark, message, label);
-            unsatisfied.push(problem.level(level).help(free.help(wish)));
+            found.push(problem.level(level).help(free.help(wish)));
         }
-        self.problems.append(&mut unsatisfied);
+        found
     }
 }
 

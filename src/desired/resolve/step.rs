@@ -12,7 +12,8 @@ use std::sync::Arc;
 use super::earlier::Beside;
 use super::{Earlier, Options, Resolver, resolve_again};
 use crate::desired::{Deployment, Desired, Fixed, Machine, Place};
-use crate::manifest::{Documents, Fleet, Level, Mark, Problem, document};
+use crate::manifest::document::{self, Resource};
+use crate::manifest::{Documents, Fleet, Level, Mark, Problem};
 use crate::media::Library;
 use crate::model::{Mac, Name, Size};
 
@@ -31,6 +32,8 @@ pub(super) struct Whole {
     secrets: BTreeMap<Name, Mark>,
     /// What is wrong with what all deployments share, or with all of them alike; in order.
     problems: Vec<Problem>,
+    /// Those of them that are about selectors.
+    selectors: Vec<Problem>,
 }
 
 /// What differs from the revision before.
@@ -58,6 +61,7 @@ impl Resolver<'_> {
             pinned: self.pinned.iter().map(|(machine, own)| (machine.clone(), owner(own))).collect(),
             secrets: self.secrets.clone(),
             problems: ordered(self.problems.clone()),
+            selectors: self.selecting.clone(),
         })
     }
 }
@@ -87,7 +91,15 @@ pub fn resolve_step(
     let machines = pins.filter_map(|name| documents.machines.get(&name.value));
     let borrowed = machines.filter(|machine| !step.files.contains(&machine.mark.file));
     fleet.machines.extend(borrowed.cloned());
-    let beside = Beside { templates: whole.builtins_beside(step), secrets: whole.secrets.clone() };
+    // The free machines are the same: so is what selectors find among them, at the same places.
+    if whole.selectors.iter().any(|problem| step.files.contains(&problem.mark().file)) {
+        return None;
+    }
+    let beside = Beside {
+        templates: whole.builtins_beside(step),
+        secrets: whole.secrets.clone(),
+        selectors: Some(whole.selectors.clone()),
+    };
     let mut few = earlier.for_few(fleet.machines.iter().map(|machine| &machine.name), beside);
     let (found, _) = resolve_again(&mut few, &documents.with_fleet(&fleet), library, options);
     let part = few.whole.take().filter(|part| part.problems == whole.problems && earlier.shares(&few))?;
@@ -110,11 +122,15 @@ impl Step {
     /// Whether all deployments that choose a machine have the same choice as before: machines stay
     /// as they are, and so do those that are pinned or implied.
     fn leaves_free_machines(&self) -> bool {
-        fn machines(fleet: &Fleet) -> BTreeMap<&Name, (Vec<Mac>, &Labels, Option<Size>)> {
-            let shown = |own: &document::Machine| own.macs.iter().map(|mac| mac.value).collect();
-            let memory = |own: &document::Machine| own.memory.as_ref().map(|memory| memory.value);
-            let machines = fleet.machines.iter();
-            machines.map(|one| (&one.name, (shown(&one.body), &one.body.labels, memory(&one.body)))).collect()
+        type Shown = (Vec<Mac>, Option<Size>, bool);
+        fn machines(fleet: &Fleet) -> BTreeMap<&Name, (&Labels, Shown)> {
+            let shown = |one: &Arc<Resource<document::Machine>>| {
+                let own = &one.body;
+                let macs = own.macs.iter().map(|mac| mac.value).collect();
+                let is_protected = own.protect.as_ref().is_some_and(|protect| protect.value);
+                (macs, own.memory.as_ref().map(|memory| memory.value), is_protected)
+            };
+            fleet.machines.iter().map(|one| (&one.name, (&one.body.labels, shown(one)))).collect()
         }
         fn pins(fleet: &Fleet) -> BTreeMap<&Name, Option<&Name>> {
             let deployments = fleet.deployments.iter();
@@ -143,7 +159,7 @@ impl Whole {
 
     /// Takes what is gone out and puts what was found in. `None` where one is in the way of another.
     fn exchange(&mut self, found: &Desired, part: Whole, step: &Step) -> Option<()> {
-        let Whole { options: _, desired: _, fixed, fixed6, pinned, secrets, problems } = part;
+        let Whole { options: _, desired: _, fixed, fixed6, pinned, secrets, problems, selectors: _ } = part;
         // They are the same, at the places of now.
         self.problems = problems;
         let moved = |mark: &Mark| step.files.contains(&mark.file);
