@@ -490,6 +490,18 @@ fn two_disks_of_one_number_and_a_strangers_disk_stop_an_order() {
     assert_eq!(trouble(&site).work, Work::Fencing);
 }
 
+/// What our agent saw before an installer wrote may be heard of after it.
+#[test]
+fn a_late_report_makes_no_disk_of_a_tenancy_clean() {
+    let mut site = Site::new(&format!("{}{POOL}", machines(1)));
+    let claim = site.claim("anna");
+    assert_eq!(site.hello(1, 0, true), Outcome::Done);
+    let disk = |site: &Site| site.state.life(&name("m1")).unwrap().disks[0].state;
+    assert_eq!(disk(&site), DiskState::InUse);
+    site.release(&claim);
+    assert_eq!(disk(&site), DiskState::Dirty);
+}
+
 #[test]
 fn user_data_are_for_one_machine_and_gone_with_its_installation() {
     let pool = |profile: &str| POOL.replace("\"base\"", &format!("\"{profile}\""));

@@ -237,7 +237,8 @@ fn merged(former: &Life, seen: &SeenDisk, is_used: bool) -> Disk {
     let cause = if seen.blank { disk::Cause::SeenBlank } else { disk::Cause::SeenData };
     let from = was.unwrap_or(DiskState::Unknown);
     let next = disk::step(from, cause).unwrap_or(from);
-    let state = if is_used && !seen.blank { DiskState::InUse } else { next };
+    // Also where it was found blank: what the agent saw may be older than what an installer has written since.
+    let state = if is_used { DiskState::InUse } else { next };
     Disk { id: seen.id.clone(), bytes: seen.bytes, state }
 }
 
