@@ -131,6 +131,8 @@ fn planned(count: usize) {
 fn spoil(root: &Path) -> std::io::Result<()> {
     let base = std::fs::read_to_string(root.join("base.toml"))?;
     let base = base.replace("template = \"preseed\"", "template = \"mute\"");
+    // A pool without an address for its machines is a mistake, and with one everything is resolved again.
+    let base = base.replacen("domain  =", "dynamic = \"10.200.0.1-10.200.9.1\"\ndomain  =", 1);
     std::fs::write(root.join("base.toml"), base)?;
     std::fs::write(
         root.join("more.toml"),
