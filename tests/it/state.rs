@@ -24,10 +24,10 @@ use super::golden::assert_golden;
 const NAMES: [&str; 7] = ["fresh", "working", "killed", "pinned", "suspended", "several", "own"];
 
 /// The versions that wrote them.
-const VERSIONS: [&str; 4] = ["cb52119", "aa93fd4", "0da45e2", LATEST];
+const VERSIONS: [&str; 5] = ["cb52119", "aa93fd4", "0da45e2", CLAIMS[0], CLAIMS[1]];
 
-/// The only one with a directory `claimed`: those before had no pools.
-const LATEST: &str = "a78d7c6";
+/// Those with a directory `claimed`: those before had no pools.
+const CLAIMS: [&str; 2] = ["a78d7c6", "0.2.0"];
 
 fn fixtures(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state").join(version)
@@ -169,7 +169,7 @@ fn what_earlier_versions_wrote_is_read_whole() {
 
 fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
     let each = VERSIONS.into_iter().flat_map(|version| NAMES.into_iter().map(move |name| (version, name)));
-    each.chain([(LATEST, "claimed")])
+    each.chain(CLAIMS.map(|version| (version, "claimed")))
 }
 
 /// A copy of a directory's files as they are now; folders are left out.
@@ -265,19 +265,21 @@ fn urls_of_an_installation_under_way_outlive_the_upgrade() {
 /// Machines of claims are served as before, and nobody gets a machine that another claim has.
 #[test]
 fn claims_outlive_the_upgrade() {
-    let state = unpacked(LATEST, "claimed");
-    let (_store, saved) = open(state.path());
-    let kept = saved.kept.clone().unwrap();
-    let (_, SourceRevision { files, .. }) = kept.sources().next().unwrap();
-    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
-    let (shelf, environment) = (Shelf::new(Vec::new(), None), Environment::default());
-    let loaded = load("r".into(), files, &environment, &shelf, &options, Depth::OneFirmware);
-    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
-    let table = saved.state(Server::stand_in([10, 0, 10, 1].into())).adopt(loaded.desired);
-    let stage = |name: &str| table.install_of(&name.parse().unwrap()).map(|install| install.stage);
-    assert_eq!(stage("ci-1"), Some(InstallStage::Installed));
-    assert_eq!(stage("ci-2"), Some(InstallStage::Spent));
-    assert_eq!((stage("waiting-3"), stage("over-4")), (None, None));
+    for version in CLAIMS {
+        let state = unpacked(version, "claimed");
+        let (_store, saved) = open(state.path());
+        let kept = saved.kept.clone().unwrap();
+        let (_, SourceRevision { files, .. }) = kept.sources().next().unwrap();
+        let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+        let (shelf, environment) = (Shelf::new(Vec::new(), None), Environment::default());
+        let loaded = load("r".into(), files, &environment, &shelf, &options, Depth::OneFirmware);
+        assert_eq!(loaded.errors(), 0, "{}", loaded.report());
+        let table = saved.state(Server::stand_in([10, 0, 10, 1].into())).adopt(loaded.desired);
+        let stage = |name: &str| table.install_of(&name.parse().unwrap()).map(|install| install.stage);
+        assert_eq!(stage("ci-1"), Some(InstallStage::Installed));
+        assert_eq!(stage("ci-2"), Some(InstallStage::Spent));
+        assert_eq!((stage("waiting-3"), stage("over-4")), (None, None));
+    }
 }
 
 /// What was damaged before the upgrade is known as damaged after it.

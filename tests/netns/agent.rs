@@ -86,7 +86,7 @@ fn post(net: &Net, card: &str, token: &str, path: &str, body: &Value) -> (String
 
 fn hello(boot_id: &str, memory: u64) -> Value {
     json!({
-        "version": "0.1.0", "boot-id": boot_id, "card": BOX,
+        "version": "0.2.0", "boot-id": boot_id, "card": BOX,
         "facts": {
             "arch": "x86_64", "firmware": "bios", "vendor": "ACME", "product": "Box 1", "serial": "A1",
             "memory": memory,
