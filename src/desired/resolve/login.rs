@@ -18,7 +18,9 @@ impl Resolver<'_> {
     /// Systems that nobody can log in to, once for each template and profile.
     pub(super) fn logins(&mut self) {
         // What is wrong elsewhere may be the key that is missed.
-        if self.incomplete() || self.silent > 0 || self.problems.iter().any(|one| one.level == Level::Error) {
+        let is_error = |one: &Problem| one.level == Level::Error;
+        let is_lacking = !self.lacking.is_empty() || !self.dangling.is_empty();
+        if self.incomplete() || is_lacking || self.problems.iter().any(is_error) {
             return;
         }
         let mut locked: BTreeMap<(&Name, Mark), Vec<&Name>> = BTreeMap::new();
