@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::command::Outcome;
 use super::super::life::{AgentReport, Disk, Life, Order, Said, SeenDisk};
 use super::super::lifecycle::{Condition, DiskState, Known, Work, condition, disk, known, work};
-use super::super::{Event, Stage};
+use super::super::{Event, Install, Stage};
 use super::cycle::Cycle;
 use super::{loader, observe};
 use crate::model::facts::Facts;
@@ -164,7 +164,10 @@ fn hello(
     // Right after a start of the daemon its networks may not be known yet.
     let subnet = report.subnet.clone().or_else(|| former.subnet.clone());
     let tenancy_uses = cycle.state.tenancy(machine).is_some();
-    let disks_now = disks.iter().map(|one| merged(&former, one, tenancy_uses)).collect();
+    let was_installed = cycle.state.lasting.installs.on(machine).iter().any(Install::is_used);
+    // A disk that nobody had seen may have been written since the agent saw it blank.
+    let unseen = if was_installed { DiskState::Dirty } else { DiskState::Unknown };
+    let disks_now = disks.iter().map(|one| merged(&former, one, unseen, tenancy_uses)).collect();
     let cards: Arc<[Mac]> = cards.clone();
     let (reported, start) = (Some(cycle.now), report.start.clone());
     loader::end_tries(cycle.state, report.card, cycle.out);
@@ -232,10 +235,10 @@ fn running(cycle: &mut Cycle<'_>, machine: &Name, order: &Order) {
 }
 
 /// A disk as it is after our agent has seen it. On a machine that somebody has, what is found is the tenancy's.
-fn merged(former: &Life, seen: &SeenDisk, is_used: bool) -> Disk {
+fn merged(former: &Life, seen: &SeenDisk, unseen: DiskState, is_used: bool) -> Disk {
     let was = former.disks.iter().find(|disk| disk.id == seen.id).map(|disk| disk.state);
     let cause = if seen.blank { disk::Cause::SeenBlank } else { disk::Cause::SeenData };
-    let from = was.unwrap_or(DiskState::Unknown);
+    let from = was.unwrap_or(unseen);
     let next = disk::step(from, cause).unwrap_or(from);
     // Also where it was found blank: what the agent saw may be older than what an installer has written since.
     let state = if is_used { DiskState::InUse } else { next };
