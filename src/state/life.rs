@@ -311,13 +311,16 @@ impl State {
 }
 
 impl State {
-    /// This state is a restored backup: what was ordered then may be done, undone or wrong now, and what was clean may
-    /// be in use.
-    pub(super) fn distrust_lives(&mut self) {
-        // Nor is a machine switched that may be somebody else's by now.
+    /// This state is a restored backup: no machine is switched that may be somebody else's by now.
+    pub(super) fn distrust_effects(&mut self) -> Vec<EffectId> {
         let switching = self.lasting.outbox.iter().filter(|pending| pending.task.kind().is_power());
         let ids: Vec<EffectId> = switching.map(|pending| pending.id).collect();
-        ids.into_iter().for_each(|id| drop(self.lasting.outbox.remove(id)));
+        ids.iter().for_each(|id| drop(self.lasting.outbox.remove(*id)));
+        ids
+    }
+
+    /// Likewise: what was ordered then may be done, undone or wrong now, and what was clean may be in use.
+    pub(super) fn distrust_lives(&mut self) {
         for (machine, life) in self.lasting.lives.clone() {
             let mut next = Life::clone(&life);
             for disk in Arc::make_mut(&mut next.disks) {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duty, Install, InstallStage, State};
+use super::claim::Granted;
+use super::outbox::EffectId;
+use super::{Claim, Duty, Install, InstallStage, State};
 use crate::desired::{Deployment, Desired};
 use crate::model::{Name, Time};
 
@@ -23,12 +25,18 @@ pub struct Trust {
     doubtful: bool,
     /// The sources whose first revision was adopted since; an only source is called "".
     settled: BTreeSet<String>,
+    /// Effects that were cancelled because the state is a restored one; the log has them until that is settled.
+    #[serde(skip)]
+    pub(super) cancelled: Vec<EffectId>,
+    /// Claims that do not end by themselves any more, likewise.
+    #[serde(skip)]
+    pub(super) endless: Vec<Name>,
 }
 
 impl Trust {
     /// Of a state that knows nothing, or of a restored one.
     pub fn doubtful() -> Trust {
-        Trust { doubtful: true, settled: BTreeSet::new() }
+        Trust { doubtful: true, ..Trust::default() }
     }
 
     /// Of a state whose note was not written: by an earlier version, or because it is new.
@@ -123,7 +131,8 @@ impl State {
     /// This state is a restored backup: what machines did since is unknown. Installations that had begun,
     /// or were approved, may have ended.
     pub fn begin_restored(&mut self) {
-        self.lasting.trust = Trust::doubtful();
+        let (cancelled, endless) = (self.distrust_effects(), self.distrust_claims());
+        self.lasting.trust = Trust { cancelled, endless, ..Trust::doubtful() };
         self.distrust_lives();
         let open =
             |install: &&Install| matches!(install.stage, InstallStage::Started | InstallStage::Approved);
@@ -135,6 +144,23 @@ impl State {
                 ..install
             });
         }
+    }
+
+    /// What a claim had may be somebody else's by now: none ends by itself, and wipes it, before a person releases or
+    /// extends it.
+    fn distrust_claims(&mut self) -> Vec<Name> {
+        let mut endless = Vec::new();
+        for claim in self.lasting.claims.clone().values() {
+            let Some(place) = claim.place.clone().filter(|place| place.ends.or(place.taken_back).is_some()) else {
+                continue;
+            };
+            let place = Some(Granted { ends: None, taken_back: None, ..place });
+            let next = Claim { place, ..Claim::clone(claim) };
+            self.index_claim(&next.name, Some(&next));
+            endless.push(next.name.clone());
+            self.lasting.claims.insert(next.name.clone(), next.into());
+        }
+        endless
     }
 
     /// Notes since when the doubtful installations of a revision that was just adopted are so.

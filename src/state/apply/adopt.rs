@@ -112,7 +112,7 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
     host::warn_of_clashes(state, now, out);
     state.date_doubts(now);
     out.installs(&former.lasting.installs, state);
-    settle_source(state, kept.as_deref(), out);
+    settle_source(state, kept.as_deref(), now, out);
     tell_doubts(state, &former, now, out);
     out.cards(&former.lasting.learned, state);
     loader::forget_gone(state, out);
@@ -382,7 +382,7 @@ fn thresholds(before: &State, after: &State, now: Time, out: &mut Applied) {
 }
 
 /// The first revision of a source was adopted: what it asks for later is not doubtful.
-fn settle_source(state: &mut State, kept: Option<&Revision>, out: &mut Applied) {
+fn settle_source(state: &mut State, kept: Option<&Revision>, now: Time, out: &mut Applied) {
     let source = state.desired.safety.source.clone();
     // A tree that was applied by hand before the source was read is none of its revisions.
     let read = kept.is_some_and(|kept| {
@@ -391,9 +391,29 @@ fn settle_source(state: &mut State, kept: Option<&Revision>, out: &mut Applied) 
     });
     if read && state.lasting.trust.settle(source.as_ref()) {
         out.records.push(Record::Note(trust::NOTE.into(), state.lasting.trust.note()));
-        // Those that `begin_restored` made doubtful must last before the flag goes.
+        // What `begin_restored` changed must last before the flag goes.
         out.installs(&Installs::default(), state);
+        keep_distrust(state, now, out);
         out.records.push(Record::Restored(false));
+    }
+}
+
+/// Records what a restore changed of lives, claims and effects, and says which claims wait for a person since.
+fn keep_distrust(state: &mut State, now: Time, out: &mut Applied) {
+    let lives = state.lasting.lives.iter();
+    out.records.extend(lives.map(|(machine, life)| Record::Life(machine.clone(), Some(life.clone()))));
+    let cancelled = std::mem::take(&mut state.lasting.trust.cancelled);
+    out.records.extend(cancelled.into_iter().map(|id| Record::Effect(id, None)));
+    let endless = std::mem::take(&mut state.lasting.trust.endless);
+    let claims = endless.iter().filter_map(|name| state.lasting.claims.get(name));
+    out.records.extend(claims.map(|claim| Record::Claim(claim.name.clone(), Some(claim.clone()))));
+    if !endless.is_empty() {
+        let names = endless.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "the state was restored from a backup: claims {names} do not end by themselves, for their machines may be \
+             somebody else's by now; look, then release or extend them"
+        );
+        observe::observe(state, Event::new(now, Stage::Daemon, text), out);
     }
 }
 
