@@ -54,7 +54,7 @@ pub(super) fn cancel(mut cycle: Cycle<'_>, machine: &Name) -> Outcome {
 }
 
 /// The machine fetches its script: before it has it, this is stored.
-pub(super) fn begin(cycle: Cycle<'_>, machine: &Name) -> Outcome {
+pub(super) fn begin(mut cycle: Cycle<'_>, machine: &Name) -> Outcome {
     let Some(once) = cycle.state.boot_once(machine).cloned() else {
         return Outcome::Refused(format!(
             "nothing is ordered for the next network boot of machine {machine}"
@@ -63,6 +63,11 @@ pub(super) fn begin(cycle: Cycle<'_>, machine: &Name) -> Outcome {
     if once.begun.is_none() {
         let begun = BootOnce { begun: Some(cycle.now), ..BootOnce::clone(&once) };
         put(cycle.state, machine, Some(begun), cycle.out);
+        // A rescue system on a machine that nobody has may write to its disks.
+        let is_agent = cycle.state.desired.agent.boots.values().any(|own| own.name == once.boot);
+        if !is_agent && cycle.state.tenancy(machine).is_none() {
+            cycle.soil_disks(machine);
+        }
     }
     Outcome::Done
 }

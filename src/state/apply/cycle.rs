@@ -127,6 +127,15 @@ impl Cycle<'_> {
         self.state.lasting.last_claim
     }
 
+    /// A system that ran from the network on a machine that nobody has any more may have written to its disks.
+    pub(super) fn soil_disks(&mut self, machine: &Name) {
+        let mut life = self.life(machine);
+        keep_disks(&mut life, true);
+        if self.state.life(machine).is_some_and(|former| former.disks != life.disks) {
+            self.put_life(machine, life);
+        }
+    }
+
     /// A new epoch, stored likewise.
     fn next_epoch(&mut self) -> u64 {
         let epoch = self.state.lasting.installs.next_epoch();
@@ -335,7 +344,7 @@ impl Cycle<'_> {
                 }
                 Act::SoilDisks => change(&mut life, disk::Cause::WipeBegun, is_named),
                 Act::CleanDisks => change(&mut life, disk::Cause::Verified, is_named),
-                Act::KeepDisks => change(&mut life, disk::Cause::Kept, |_| true),
+                Act::KeepDisks => keep_disks(&mut life, from == work::Work::NetworkBoot),
                 Act::EndInstalls => self.end_installs(machine),
                 Act::Restart | Act::ServeQueue => {}
             }
@@ -472,6 +481,14 @@ impl Cycle<'_> {
 }
 
 /// Moves the disks for which `is_meant` says so. What can't happen to a disk leaves it as it is.
+/// A system that ran from the network says nothing of what it wrote.
+fn keep_disks(life: &mut Life, ran_from_network: bool) {
+    if ran_from_network {
+        change(life, disk::Cause::Used, |_| true);
+    }
+    change(life, disk::Cause::Kept, |_| true);
+}
+
 pub(super) fn change(life: &mut Life, cause: disk::Cause, is_meant: impl Fn(&Disk) -> bool) {
     let next = |one: &Disk| -> DiskState {
         let meant = Some(one).filter(|one| is_meant(one));

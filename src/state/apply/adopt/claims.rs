@@ -9,7 +9,7 @@ use imbl::ordmap::DiffItem;
 use super::super::super::life::Life;
 use super::super::super::lifecycle::{Known, known, tenancy as holding, work};
 use super::super::super::record::Record;
-use super::super::super::{Claim, State, rename};
+use super::super::super::{Claim, State, Tenancy, rename};
 use super::super::Applied;
 use super::super::cycle::{Cycle, Draft};
 use crate::desired::Place;
@@ -191,9 +191,26 @@ pub(super) fn follow_claims(
     let mut cycle = Cycle { state, by: &Caller::DAEMON, now, out };
     over.iter().for_each(|claim| cycle.erase_user_data(claim));
     idle.into_iter().for_each(|key| cycle.drop_prototype(key));
+    soil_disks(&mut cycle, former, renamed);
     release(&mut cycle, former, renamed);
     cycle.queue_deployments();
     cycle.serve_queue();
+}
+
+/// The disks of machines that booted from the network for a deployment, and have none now, count as dirty.
+fn soil_disks(cycle: &mut Cycle<'_>, former: &State, renamed: &BTreeMap<Name, Name>) {
+    let lost = |item: DiffItem<Name, Tenancy>| match item {
+        DiffItem::Remove(was, tenancy)
+            if !tenancy.is_claim && former.work(was) == work::Work::NetworkBoot =>
+        {
+            Some(renamed.get(was).unwrap_or(was).clone())
+        }
+        _ => None,
+    };
+    let (before, after) = (&former.lasting.tenancies, cycle.state.lasting.tenancies.clone());
+    let lost: Vec<Name> =
+        before.diff(&after).filter_map(lost).filter(|machine| !after.contains_key(machine)).collect();
+    lost.iter().for_each(|machine| cycle.soil_disks(machine));
 }
 
 /// Has the machines wiped that the revision takes from their deployments and gives to nobody, where it and the one before
