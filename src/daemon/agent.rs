@@ -150,12 +150,10 @@ impl Machines {
             );
             return Err(AgentReply::problem(Status::Gone, text));
         }
-        if !is_done {
-            let subnet = state.subnet_at(asker.address).map(|subnet| subnet.name.clone());
-            let report = said::hello(hello, &token, subnet);
-            self.speakers.said_hello(token.card, &boot_id, report.clone());
-            self.store(report).await?;
-        }
+        let subnet = state.subnet_at(asker.address).map(|subnet| subnet.name.clone());
+        let report = AgentReport { epoch: present, ..said::hello(hello, &token, subnet) };
+        self.speakers.said_hello(token.card, &boot_id, report.clone());
+        self.store(report).await?;
         let state = self.keeper.state();
         let machine = state.machine_of_card(token.card).ok_or_else(|| {
             AgentReply::problem(Status::Unavailable, "the machine is not known yet: try again")

@@ -7,7 +7,7 @@ use voldemort::api::resource::meaning;
 use voldemort::desired::Desired;
 use voldemort::manifest::Kind;
 use voldemort::model::facts::Facts;
-use voldemort::model::{By, Caller, Mac, Name, PowerState, Role, Time, Token, WipeLevel};
+use voldemort::model::{By, Caller, Mac, Name, PowerState, Role, Span, Time, Token, WipeLevel};
 use voldemort::plan::{Change, Consent, Hold, Impact, diff, hold};
 use voldemort::state::claim::{Wanted, WhyNot};
 use voldemort::state::command::Outcome;
@@ -16,8 +16,9 @@ use voldemort::state::lifecycle::{Condition, DiskState, Work};
 use voldemort::state::outbox::{Progress, TaskKind};
 use voldemort::state::prototype::{self, Prototype};
 use voldemort::state::user_data::{self, UserData};
-use voldemort::state::{self, Record};
+use voldemort::state::{self, Composition, Record, SourceRevision};
 use voldemort::state::{Adoption, Applied, Claim, Command, Report, Revision, Server, State, Verb, apply};
+use voldemort::store::Saved;
 
 use super::loaded;
 
@@ -500,6 +501,140 @@ fn a_late_report_makes_no_disk_of_a_tenancy_clean() {
     assert_eq!(disk(&site), DiskState::InUse);
     site.release(&claim);
     assert_eq!(disk(&site), DiskState::Dirty);
+}
+
+/// Also where the report is older than the whole tenancy: nobody had seen the disk before, and an installer wrote to it.
+#[test]
+fn a_report_older_than_a_tenancy_makes_no_disk_clean() {
+    for (steps, expected) in [(2, DiskState::Dirty), (1, DiskState::Clean)] {
+        let mut site = Site::new(&format!("{}{POOL}", machines(1)));
+        let claim = site.claim("anna");
+        for step in [state::PermitStep::Start, state::PermitStep::Spend].into_iter().take(steps) {
+            let tenant = site.state.tenant(&name("m1")).unwrap().clone();
+            let permit = state::Permit::new(&site.state, &tenant, step);
+            assert_eq!(site.run(Caller::MACHINE, Verb::Permit(permit)), Outcome::Done);
+        }
+        site.release(&claim);
+        assert_eq!(site.hello(1, 0, true), Outcome::Done);
+        assert_eq!(site.state.life(&name("m1")).unwrap().disks[0].state, expected, "{steps} steps");
+    }
+}
+
+/// A system that runs from the network writes to disks without saying so.
+#[test]
+fn disks_of_who_booted_from_the_network_are_not_clean() {
+    let live = "[boot.live]\nkernel = \"vmlinuz\"\n[profile.net]\nboot = \"live\"\n";
+    let pool = POOL.replace("\"base\"", "\"net\"").replace("clean = false\n", "");
+    let all = format!("{}{live}{pool}", machines(1));
+    let state_of = |site: &Site| site.state.life(&name("m1")).unwrap().disks[0].state;
+    let mut site = Site::new(&all);
+    assert_eq!(site.hello(1, 0, true), Outcome::Done);
+    let claim = site.claim("anna");
+    assert_eq!((site.machine_of(&claim).as_deref(), site.work("m1")), (Some("m1"), Work::NetworkBoot));
+    site.release(&claim);
+    assert_eq!(state_of(&site), DiskState::Dirty);
+    let next = site.claim("ben");
+    assert_eq!(site.machine_of(&next), None);
+    assert_eq!(site.state.why_waiting(&next).get(&WhyNot::Dirty), Some(&(1, name("m1"))));
+
+    // The same of a deployment that a revision removes.
+    let removable = "max-remove = \"100%\"\nallow-empty = true\n";
+    let own = "[deployment.web]\nprofile = \"net\"\nmachine = \"m1\"\n";
+    let mut site = Site::new(&format!("{all}{own}"));
+    site.adopt(removable, &format!("{all}{own}"));
+    assert_eq!(site.hello(1, 0, true), Outcome::Done);
+    site.adopt(removable, &all);
+    assert_ne!(state_of(&site), DiskState::Clean);
+    let claim = site.claim("anna");
+    assert_eq!(site.machine_of(&claim), None);
+
+    // And of a rescue system on a machine that nobody has.
+    let mut site = Site::new(&all);
+    assert_eq!(site.hello(1, 0, true), Outcome::Done);
+    assert_eq!(state_of(&site), DiskState::Clean);
+    let once = Verb::BootOnce(name("m1"), name("live"), Time(2_000_000));
+    assert_eq!(site.run(Caller::DAEMON, once), Outcome::Done);
+    assert_eq!(state_of(&site), DiskState::Clean, "it has not booted it");
+    assert_eq!(site.run(Caller::MACHINE, Verb::BeginBoot(name("m1"))), Outcome::Done);
+    assert_eq!(state_of(&site), DiskState::Dirty);
+}
+
+/// What our agent finds after it has wiped differs from what it found before.
+#[test]
+fn what_is_seen_while_a_wipe_is_verified_begins_no_second_one() {
+    let wiping = POOL.replace("\"keep\"", "\"wipe\"");
+    let mut site = Site::new(&format!("{}{wiping}", machines(1)));
+    let hello = |site: &mut Site, start: &str, blank| {
+        let card = Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
+        let disks = [SeenDisk { id: "wwn:1".into(), bytes: 4096, blank }].into();
+        let said = Said::Hello { cards: [card].into(), disks, facts: None };
+        let (epoch, start) = (site.epoch("m1"), Some(start.into()));
+        let report = AgentReport { card, subnet: None, epoch, start, said };
+        assert_eq!(site.run(Caller::MACHINE, Verb::Agent(report)), Outcome::Done);
+    };
+    let claim = site.claim("anna");
+    site.release(&claim);
+    hello(&mut site, "b1", false);
+    assert_eq!(site.agent(1, site.epoch("m1"), Said::Wiped("{}".into())), Outcome::Done);
+    hello(&mut site, "b1", true);
+    assert_eq!(site.work("m1"), Work::Verifying);
+    // Who was started since has not seen what was wiped.
+    hello(&mut site, "b2", true);
+    assert_eq!(site.work("m1"), Work::Wiping);
+}
+
+/// After a restore an order is cancelled, a clean disk is distrusted and a claim does not end by itself: also at the start
+/// after the next one.
+#[test]
+fn what_a_restore_distrusts_lasts() {
+    let wiping = POOL.replace("\"keep\"", "\"wipe\"");
+    let text = format!("{}{wiping}", machines(3));
+    let mut site = Site::new(&text);
+    (1..=3).for_each(|number| assert_eq!(site.hello(number, 0, true), Outcome::Done));
+    let released = site.claim("anna");
+    let wanted = Wanted { ttl: Some(Span::seconds(60)), ..site.wanted("ci") };
+    let Outcome::Claimed(lasting) = site.run(caller("ben"), Verb::Claim(wanted.into())) else { panic!() };
+    assert_eq!(site.machine_of(&lasting).as_deref(), Some("m2"));
+    site.ticks(0..=1);
+    site.release(&released);
+    assert_eq!(site.work("m1"), Work::Fencing);
+    let lives = ["m1", "m2", "m3"].map(|one| (name(one), site.state.life(&name(one)).unwrap().clone()));
+    let tenancy = (name("m2"), site.state.tenancy(&name("m2")).unwrap().clone());
+    let saved = Saved {
+        lives: lives.to_vec(),
+        claims: site.state.claims().values().cloned().collect(),
+        tenancies: vec![tenancy],
+        serial: 3,
+        restored: true,
+        ..Saved::default()
+    };
+    let state = saved.state(Server::stand_in([10, 0, 0, 1].into()));
+    let mut restored = Site { state, records: Vec::new() };
+    let tree = SourceRevision { revision: "r".into(), settled: "r".into(), ..SourceRevision::default() };
+    let kept = Revision { environment: None, sources: Composition::One(tree) };
+    let secrets = restored.state.secrets().clone();
+    let adoption = Adoption::new(&restored.state, desired("", &text), secrets).keeping(Some(kept.into()));
+    assert_eq!(restored.run(Caller::DAEMON, Verb::Adopt(adoption.into())), Outcome::Done);
+    let flag = |record: &Record| matches!(record, Record::Restored(false));
+    let until = restored.records.iter().position(flag).expect("it is settled");
+    let stored = |machine: &str| {
+        let last = restored.records[..until].iter().rev().find_map(|record| match record {
+            Record::Life(own, Some(life)) if *own == name(machine) => Some(life.clone()),
+            _ => None,
+        });
+        last.unwrap_or_else(|| panic!("{machine} is not stored"))
+    };
+    assert!(stored("m1").order.is_none() && stored("m1").hold.is_some());
+    assert_eq!(stored("m3").disks[0].state, DiskState::Dirty);
+    let ends = restored.records[..until].iter().rev().find_map(|record| match record {
+        Record::Claim(own, Some(claim)) if *own == lasting.name => claim.place.clone(),
+        _ => None,
+    });
+    assert_eq!(ends.expect("the claim is stored").ends, None);
+    // An hour after its time it has its machine still.
+    restored.ticks(0..=3700);
+    assert_eq!(restored.work("m2"), Work::Installing);
+    assert!(restored.state.claims().contains_key(&lasting.name));
 }
 
 #[test]

@@ -173,6 +173,13 @@ fn hints_that_may_fit_several_disks_are_a_warning_where_the_first_is_taken() {
     assert!(!check("talos", talos, "{ model = \"ACME\", serial = \"S1\" }"));
     assert!(!check("talos", talos, "{ wwn = \"0x5000c500a1b2c3d4\" }"));
     assert!(!check("kickstart", KICKSTART, "{ model = \"ACME\" }"));
+    // A warning about one deployment says nothing of another, which nobody could log in to.
+    let locked = format!(
+        "disk = {{ model = \"ACME\" }}\n[boot.k]\nkernel = \"kernel\"\ncmdline = [\"{KICKSTART}\"]\n\
+         [deployment.web-2]\nmac = \"52:54:00:aa:00:02\"\nsubnet = \"lab\"\nboot = \"k\"\ntemplate = \"kickstart\"\n"
+    );
+    let (_, report, _) = checked("", talos, "talos", &locked);
+    assert!(report.contains("first disk that fits") && report.contains("V0409"), "{report}");
 }
 
 /// Names that no installer can use stop a deployment before its machine boots.

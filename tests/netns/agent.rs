@@ -317,9 +317,25 @@ fn a_machine_with_the_card_of_another_gets_no_order_of_that_one() {
     assert_eq!(post(&net, "box", &session, "agent/v1/report", &done).0, "204");
     let kept = row(&net, "certificates", &wipe.epoch.to_string());
     assert!(kept.get("failed").is_none_or(Value::is_null), "{kept:#}");
+    // Its disk looks otherwise now, which is no reason to wipe it again.
+    let mut seen = hello("b1", 1);
+    seen["facts"]["disks"][0]["blank"] = true.into();
+    assert_eq!(post(&net, "box", &line.token, "agent/v1/hello", &seen).0, "200");
     let verify = order(&net, &line, &session, "b1", 0).unwrap();
+    assert!(matches!(verify.task, Task::Verify { .. }), "{verify:?}");
     let done = json!({ "order": verify.id, "epoch": verify.epoch, "result": "done" });
     assert_eq!(post(&net, "box", &session, "agent/v1/report", &done).0, "204");
+    // It waits in our agent, and somebody plugs in a disk.
+    let state_of = |net: &Net| {
+        let disks = row(net, "machines", "m1")["disks"].as_array().unwrap().clone();
+        disks.iter().map(|disk| disk["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(state_of(&net), ["clean"]);
+    let plugged =
+        json!({ "path": "/dev/vdb", "serial": "D3", "model": "Disk", "bytes": 8_u64 << 30, "blank": false });
+    seen["facts"]["disks"].as_array_mut().unwrap().push(plugged);
+    assert_eq!(post(&net, "box", &line.token, "agent/v1/hello", &seen).0, "200");
+    assert_eq!(state_of(&net), ["clean", "dirty"]);
     let second = ctl(&net, &["claim", "ci"]);
     install(&net);
     ctl(&net, &["release", &second]);

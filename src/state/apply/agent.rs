@@ -152,6 +152,7 @@ fn hello(
         return Outcome::Refused(format!("{FOUND_MAX} unknown machines were found there already"));
     }
     let former = cycle.life(machine);
+    let is_same_start = report.start.is_some() && report.start == former.start;
     if let Some(order) = order.as_ref().filter(|order| !names(order, disks))
         && let Some(other) = facts.zip(cycle.state.facts(machine)).and_then(|(now, was)| was.other_than(now))
     {
@@ -177,7 +178,7 @@ fn hello(
         learn(cycle, machine, report.card, from, facts);
     }
     match order {
-        Some(order) => fenced(cycle, machine, &order, disks),
+        Some(order) => fenced(cycle, machine, &order, disks, is_same_start),
         None => {
             cycle.serve_queue();
             Outcome::Done
@@ -246,7 +247,13 @@ fn merged(former: &Life, seen: &SeenDisk, unseen: DiskState, is_used: bool) -> D
 }
 
 /// Our agent runs under the epoch of the order: the former system does not. Whatever does not fit the order stops it.
-fn fenced(cycle: &mut Cycle<'_>, machine: &Name, order: &Order, disks: &[SeenDisk]) -> Outcome {
+fn fenced(
+    cycle: &mut Cycle<'_>,
+    machine: &Name,
+    order: &Order,
+    disks: &[SeenDisk],
+    is_same_start: bool,
+) -> Outcome {
     if cycle.state.hold(machine).is_some() || order.condition == Condition::Failed {
         return Outcome::Done;
     }
@@ -292,8 +299,10 @@ fn fenced(cycle: &mut Cycle<'_>, machine: &Name, order: &Order, disks: &[SeenDis
             return Outcome::Done;
         }
     }
-    if order.work == Work::Wiping && order.disks.is_some() {
-        // It goes on with what it does, or begins anew after a restart.
+    // It goes on with what it does. One that was started anew begins anew: of what the former had wiped, nothing may be
+    // verified by who has not seen it before.
+    let goes_on = order.work == Work::Wiping || order.work == Work::Verifying && is_same_start;
+    if goes_on && order.disks.is_some() {
         return Outcome::Done;
     }
     let mut life = cycle.life(machine);
