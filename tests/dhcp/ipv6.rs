@@ -4,26 +4,39 @@ use std::net::Ipv6Addr;
 
 use dhcproto::v6::{self, Decodable, Decoder, DhcpOption, IAAddr, MessageType, OptionCode, Status};
 use voldemort::desired::{Advertise, Ipv6};
-use voldemort::model::{Mode, Time};
+use voldemort::model::{Mode, Time, Unknown};
 use voldemort::proto::dhcp6::{Decision, Link, Reason, handle};
-use voldemort::state::{LeaseState, State, Verb};
+use voldemort::state::{Event, LeaseState, Stage, State, Verb};
 
 use super::lab::{Lab, mac, subnet};
 
 pub(super) const ONE: &str = "52:54:00:00:00:01";
 pub(super) const FIXED: &str = "52:54:00:00:00:03";
 const US: &str = "fd00:10::1";
+/// The card of the firmware in the captures.
+const CAPTURED: &str = "52:54:00:77:00:01";
 
 fn ip6(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
 pub(super) fn state() -> State {
-    table_of("fd00:10::", "fd00:10::21")
+    lab_of("fd00:10::", "fd00:10::21").ready()
+}
+
+impl Lab {
+    fn ready(self) -> State {
+        self.state("10.0.10.1").with_lasting(|lasting| lasting.lineage = "abc".into())
+    }
 }
 
 /// The lab with this network and this address of machine `m`.
-fn table_of(network: &str, fixed: &str) -> State {
+fn lab_of(network: &str, fixed: &str) -> Lab {
+    unknown_in(network, fixed, Unknown::Ignore)
+}
+
+/// The same, where unknown machines get this.
+fn unknown_in(network: &str, fixed: &str, unknown: Unknown) -> Lab {
     let six = |cidr: &str, dynamic: &[&str]| {
         let dynamic = dynamic.iter().map(|range| range.parse().unwrap()).collect();
         let dns = vec![ip6(US)];
@@ -31,13 +44,13 @@ fn table_of(network: &str, fixed: &str) -> State {
     };
     let mut lab = subnet("lab", "10.0.10.0/24", &[]);
     lab.ipv6 = six(&format!("{network}/64"), &[&format!("{network}1000-{network}1fff")]);
+    lab.unknown = unknown;
     let mut far = subnet("far", "10.0.20.0/24", &[]);
     far.ipv6 = six("fd00:20::/64", &["fd00:20::1000-fd00:20::1001"]);
     let mut shut = subnet("shut", "10.0.30.0/24", &[]);
     shut.ipv6 = six("fd00:30::/64", &[]);
     let lab = Lab::new(vec![lab, far, shut]).machine("m", &[FIXED]).deployment("m", "lab", None);
-    let state = lab.address6("m", fixed).state("10.0.10.1");
-    state.with_lasting(|lasting| lasting.lineage = "abc".into())
+    lab.address6("m", fixed)
 }
 
 pub(super) fn link(hardware: &str) -> Link {
@@ -238,6 +251,37 @@ fn each_firmware_gets_its_boot_file() {
     assert!(addresses(&informed).is_empty());
 }
 
+/// As IPv4 and ProxyDHCP have it: an address, and a boot file only where our agent is to look at the machine.
+#[test]
+fn strangers_get_a_boot_file_only_to_be_discovered() {
+    let classes = [("PXEClient:Arch:00007:UNDI:003000", 7), ("HTTPClient:Arch:00016:UNDI:003000", 16)];
+    let offered = |state: &mut State, seconds: u64, (class, arch): (&str, u16)| {
+        let asks = message(SOLICIT, &[duid(1), ia(&[]), firmware(class, arch)]);
+        let offer = reply(state, &link(ONE), seconds, &asks);
+        assert!(address(&offer).starts_with("fd00:10::1"), "it has its address in any case");
+        let informed =
+            reply(state, &link(ONE), seconds, &message(INFORMATION, &[duid(1), firmware(class, arch)]));
+        assert_eq!(boot_file(&informed), boot_file(&offer));
+        let class = offer.opts().get(OptionCode::VendorClass);
+        assert!(boot_file(&offer).is_some() || class.is_none(), "{class:?}");
+        boot_file(&offer)
+    };
+    let lab = |unknown| unknown_in("fd00:10::", "fd00:10::21", unknown);
+    for lab in [lab(Unknown::Ignore), lab(Unknown::Ignore).agent(), lab(Unknown::Discover)] {
+        let mut state = lab.ready();
+        for class in classes {
+            assert_eq!(offered(&mut state, 0, class), None, "{class:?}");
+        }
+    }
+    let mut state = lab(Unknown::Discover).agent().ready();
+    for (second, is_due) in [(0, true), (120, true), (240, false)] {
+        assert_eq!(offered(&mut state, second, classes[0]).is_some(), is_due, "{second}");
+        let at = Time((1_700_000_000 + second) * 1000);
+        let event = Event { mac: Some(mac(ONE)), ..Event::new(at, Stage::Script, "a script") };
+        state.act(Verb::Observe(vec![event]), at);
+    }
+}
+
 /// A relay's message around another.
 pub(super) fn relay(count: u8, link: &str, peer: &str, options: &[Vec<u8>], inner: &[u8]) -> Vec<u8> {
     let head = [&[12, count], &ip6(link).octets()[..], &ip6(peer).octets()].concat();
@@ -372,7 +416,7 @@ fn what_real_firmware_sent_is_answered() {
         (include_bytes!("../captures/uefi-http6.pcap"), "http://[fd77::1]/loader/snponly.efi"),
     ];
     for (file, url) in captures {
-        let mut state = table_of("fd77::", "fd00:10::21");
+        let mut state = lab_of("fd77::", "fd00:10::21").machine("captured", &[CAPTURED]).ready();
         let messages = captured(file);
         assert!(!messages.is_empty());
         let mut files = Vec::new();

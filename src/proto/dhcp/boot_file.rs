@@ -13,8 +13,8 @@ use super::client::{Client, ClientKind};
 use super::quirk;
 use super::reply::Reply;
 use super::wire::{Request, code};
-use crate::desired::{Boot, Machine};
-use crate::model::{BootWay, Mac, Time};
+use crate::desired::{Boot, Machine, Subnet};
+use crate::model::{BootWay, Mac, Time, Unknown};
 use crate::state::event::Offered;
 use crate::state::learned::Experience;
 use crate::state::loader::{self, Chosen, Place};
@@ -102,6 +102,15 @@ impl BootFile {
             ClientKind::Petitboot => BootFile::Config(format!("{url}/pxelinux.cfg/01-{}", mac.dashed())),
         };
         (file, None)
+    }
+
+    /// For a client that is in no manifest and that our agent is not to look at.
+    pub fn of_unknown(state: &State, client: &Client, card: Mac, subnet: &Subnet) -> BootFile {
+        match subnet.unknown {
+            _ if !client.boots() => BootFile::Nothing,
+            Unknown::Ignore => BootFile::Missing("it is in no manifest".into()),
+            _ => BootFile::Missing(state.undiscovered(card)),
+        }
     }
 
     /// For the timeline, to follow "offered 10.0.10.21".

@@ -12,7 +12,7 @@ use super::silence::Silence;
 use super::wire::{MessageType, Request, code};
 use super::{CLIENT_PORT, Decision, Destination, Link, Reason};
 use crate::desired::dhcp_options::{Route, pack};
-use crate::model::{Cidr, Span, Time, Unknown};
+use crate::model::{Cidr, Span, Time};
 use crate::proto::tree;
 use crate::state::event::Offered;
 use crate::state::lease::OFFER_HOLD;
@@ -369,11 +369,7 @@ impl Case<'_> {
                 own = program;
                 file
             }
-            None if !asker.client.boots() => BootFile::Nothing,
-            None if asker.subnet.unknown == Unknown::Ignore => {
-                BootFile::Missing("it is in no manifest".into())
-            }
-            None => BootFile::Missing(self.state.undiscovered(self.request.mac)),
+            None => BootFile::of_unknown(self.state, &asker.client, self.request.mac, &asker.subnet),
         };
         boot_file::write(reply, &file, Manner::Whole, &asker.client, self.request, server);
         (file, boot_file::offered(&asker.client, false, own))

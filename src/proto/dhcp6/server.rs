@@ -345,7 +345,8 @@ impl Case<'_> {
         ids_of(self.state, self.request)
     }
 
-    /// Network parameters and the boot file; returns the latter for the timeline.
+    /// Network parameters, and the boot file of a machine of the manifests or one that our agent is to look at; returns
+    /// the latter for the timeline.
     pub(super) fn describe(&self, options: &mut Options) -> (String, Option<Offered>) {
         let Ipv6 { dns, .. } = &self.ipv6;
         if !dns.is_empty() && self.request.wants(code::DNS) {
@@ -357,7 +358,12 @@ impl Case<'_> {
             options.put(code::DOMAINS, &name);
         }
         let cpu = self.client.arch.map(|arch| arch.cpu);
-        let boot = match self.state.agent_boot(self.mac, || Some(&self.subnet), cpu) {
+        let agent = self.state.agent_boot(self.mac, || Some(&self.subnet), cpu);
+        if self.machine.is_none() && agent.is_none() {
+            let file = BootFile::of_unknown(self.state, &self.client, self.mac, &self.subnet);
+            return (file.text(), None);
+        }
+        let boot = match agent {
             Some(agent) => agent.boot,
             None => self.state.tenancy_boot(self.mac, self.deployment),
         };
