@@ -93,6 +93,11 @@ fn a_machine_boots_and_installs_once_by_ipv6() {
     let secure = plain.replace("[http]\n", "[http]\ntls = { port = 8443 }\n");
     std::fs::write(&config, secure + "\n[tftp]\nsingle-port = true\n").unwrap();
     let daemon = serving(&net, &config, &root);
+    // Without these memberships a card or a switch may drop what clients and relays send (RFC 8415 section 7.1).
+    let groups = net.server_output(&["ip", "-6", "maddress", "show", "dev", "srv"]);
+    for group in ["ff02::1:2", "ff05::1:3"] {
+        assert!(groups.lines().any(|line| line.split_whitespace().any(|word| word == group)), "{groups}");
+    }
 
     card(&net, STRANGER);
     let lease = dhclient(&net, folder.path(), "");

@@ -2,7 +2,7 @@
 //!
 //! Messages are taken from a packet socket: a UDP socket does not show which card sent a frame,
 //! and that is who a machine is to us. The UDP socket beside it has the port and the multicast
-//! group, sends, and hands nothing up.
+//! groups, sends, and hands nothing up.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
@@ -62,7 +62,9 @@ impl Service {
         udp.set_only_v6(true)?;
         udp.bind_device(Some(interface.name.as_bytes()))?;
         udp.bind(&SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, SERVER_PORT, 0, 0).into())?;
-        udp.join_multicast_v6(&SERVERS, interface.index)?;
+        for group in [SERVERS, SITE_SERVERS] {
+            udp.join_multicast_v6(&group, interface.index)?;
+        }
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         // Bound to a protocol only when the filter is there.
         let packets = socket(AddressFamily::Packet, SockType::Datagram, flags, None)?;
