@@ -1,6 +1,7 @@
 //! Cases that conformance suites of DHCP servers have and `exchange.rs` has not, one after the
 //! other.
 
+use voldemort::desired::Desired;
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{Decision, Destination, Link, Reason};
 use voldemort::state::{LeaseAction, LeaseRequest, LeaseState, State};
@@ -11,12 +12,14 @@ use super::message::{Answer, Message};
 const ONE: &str = "52:54:00:00:00:01";
 const TWO: &str = "52:54:00:00:00:02";
 const FIXED: &str = "52:54:00:00:00:03";
+const TWINS: [&str; 2] = ["52:54:00:00:00:0a", "52:54:00:00:00:0b"];
 const SERVER: &str = "10.0.10.1";
 
 fn state() -> State {
     let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.101"]);
     let far = subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.101"]);
-    Lab::new(vec![lab, far]).machine("m", &[FIXED]).deployment("m", "lab", Some("10.0.10.21")).state(SERVER)
+    let lab = Lab::new(vec![lab, far]).machine("m", &[FIXED]).deployment("m", "lab", Some("10.0.10.21"));
+    lab.machine("twin", &TWINS).deployment("twin", "lab", Some("10.0.10.22")).state(SERVER)
 }
 
 fn lab() -> Link {
@@ -271,18 +274,39 @@ fn a_relay_s_client_may_select_a_subnet() {
     assert_eq!(offer.option(118), Some(&[10, 0, 20, 0][..]), "RFC 3011 wants it back");
 }
 
-#[test]
-fn an_address_that_a_stranger_uses_rests() {
-    let mut state = state();
-    let (offer, _) = reply(&mut state, &lab(), 0, Message::discover(mac(ONE)));
-    assert_eq!(offer.yiaddr(), ip("10.0.10.100"));
-    let conflict = |address| LeaseRequest {
+/// That a stranger was seen using an address.
+fn conflict(address: &str) -> LeaseRequest {
+    LeaseRequest {
         mac: mac("02:00:00:00:00:77"),
         at: Time(1_700_000_000_500),
         client_id: None,
         hostname: None,
         action: LeaseAction::Conflict { address: ip(address) },
-    };
+    }
+}
+
+/// Of a machine with one card and of one with several: the manifests say who gets it.
+#[test]
+fn a_fixed_address_that_a_stranger_uses_is_given_nevertheless() {
+    for (card, address) in [(FIXED, "10.0.10.21"), (TWINS[0], "10.0.10.22")] {
+        let mut state = state();
+        reply(&mut state, &lab(), 0, Message::discover(mac(card)));
+        assert!(state.lease(&conflict(address)).changed.is_empty(), "{address}");
+        bind(&mut state, 1, card, address);
+        // It was found in use when it was dynamic still, and rests.
+        let mut before = self::state().with_desired(Desired::default());
+        assert_eq!(before.lease(&conflict(address)).changed.len(), 1, "{address}");
+        let leases = before.leases().clone();
+        let mut state = self::state().with_lasting(|lasting| lasting.leases = leases);
+        bind(&mut state, 1, card, address);
+    }
+}
+
+#[test]
+fn an_address_that_a_stranger_uses_rests() {
+    let mut state = state();
+    let (offer, _) = reply(&mut state, &lab(), 0, Message::discover(mac(ONE)));
+    assert_eq!(offer.yiaddr(), ip("10.0.10.100"));
     assert_eq!(state.lease(&conflict("10.0.10.100")).changed.len(), 1);
     let request = Message::request(mac(ONE)).wants("10.0.10.100").server(SERVER);
     assert_eq!(reply(&mut state, &lab(), 1, request).0.kind(), 6, "too late");

@@ -12,7 +12,7 @@ use super::{Busy, Lessor};
 use crate::daemon::conflict::{Conflict, Conflicts};
 use crate::daemon::link::{Followed, Interface};
 use crate::daemon::now;
-use crate::model::Mac;
+use crate::model::{Mac, Name};
 use crate::proto::dhcp::Mode;
 use crate::state::{Event, LeaseAction, LeaseRequest, Stage, State};
 
@@ -53,7 +53,7 @@ impl ServedNetwork {
     }
 }
 
-/// Withholds addresses that other hosts were found to use, on one network, until the check fails. It is
+/// Withholds dynamic addresses that other hosts were found to use, on one network, until the check fails. It is
 /// auxiliary: DHCP works without it. `opened` is called when it works.
 pub async fn conflicts<L: Lessor>(
     interface: &Interface,
@@ -73,7 +73,10 @@ pub async fn conflicts<L: Lessor>(
             prober.store(None);
             error.to_string()
         })?;
-        if !published.load().leases().is_proxy(found.used_by, now()) {
+        let state = published.load();
+        if let Some(deployment) = state.desired().fixed_at(found.address) {
+            report_fixed(found, deployment, lessor);
+        } else if !state.leases().is_proxy(found.used_by, now()) {
             withhold(found, lessor);
         } else if proxies.insert(found.used_by) {
             report_proxy_arp(found.used_by, &interface.name, lessor);
@@ -92,15 +95,30 @@ fn report_proxy_arp<L: Lessor>(card: Mac, interface: &str, lessor: &L) {
     lessor.note(vec![Event { mac: Some(card), ..event }]);
 }
 
+/// A fixed address is given nevertheless, as after a DECLINE: there is no other.
+fn report_fixed<L: Lessor>(found: Conflict, deployment: &Name, lessor: &L) {
+    let Conflict { address, offered_to, used_by } = found;
+    let text = format!(
+        "{address}, the fixed address of deployment {deployment}, offered to {offered_to}, is used by {used_by}: \
+         find out why"
+    );
+    report(found, text, Some(deployment), lessor);
+}
+
+fn report<L: Lessor>(found: Conflict, text: String, deployment: Option<&Name>, lessor: &L) {
+    tracing::warn!("{text}");
+    let address = Some(found.address.into());
+    let event = Event::new(now(), Stage::Daemon, text);
+    lessor.note(vec![Event { address, deployment: deployment.cloned(), ..event }]);
+}
+
 fn withhold<L: Lessor>(found: Conflict, lessor: &L) {
     let Conflict { address, offered_to, used_by } = found;
     let text = format!(
         "{address}, offered to {offered_to}, is used by {used_by}, who has no lease of it: \
          the address rests for 24 hours"
     );
-    tracing::warn!("{text}");
-    let event = Event { address: Some(address.into()), ..Event::new(now(), Stage::Daemon, text) };
-    lessor.note(vec![event]);
+    report(found, text, None, lessor);
     let action = LeaseAction::Conflict { address };
     let request = LeaseRequest { mac: used_by, at: now(), client_id: None, hostname: None, action };
     lessor.lease(vec![request], move |outcome| {

@@ -7,6 +7,7 @@
 //!   network takes the address over from one that last confirmed its lease more than [`TAKEOVER`] ago: the
 //!   message is from firmware, so the system that used the other card is gone. Either way no two cards hold
 //!   the address at once.
+//! * A fixed address never rests: that another host was found using it is told, and the machine gets it.
 //! * Every other machine of the manifests (address "auto", no deployment, or on another subnet than its
 //!   deployment's address) gets a dynamic address of the subnet it asks from.
 //! * Machines in no manifest get one too where the subnet has a dynamic range, else no answer.
@@ -129,7 +130,8 @@ impl<'a> Asker<'a> {
             return Err(Reason::OfThisHost { deployment, origin, address });
         }
         let mac = self.request.mac;
-        let holder = state.leases().holder(address, now).filter(|lease| lease.mac != mac);
+        let holder = state.leases().holder(address, now);
+        let holder = holder.filter(|lease| lease.mac != mac && lease.state != LeaseState::Declined);
         let supply = |over| Supply::Fixed { subnet: self.subnet.clone(), address, over };
         let Some(holder) = holder else {
             let shared = machine.macs.len() > 1 || !machine.ids.is_empty();

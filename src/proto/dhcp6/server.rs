@@ -280,7 +280,8 @@ impl Case<'_> {
         }
         let own = |mac| self.machine.is_some_and(|machine| self.state.is_card_of(mac, machine));
         let holder = self.state.leases6().at(address).filter(|lease| lease.is_active(self.now));
-        match holder.filter(|lease| !own(lease.mac)) {
+        // A fixed address never rests, as in IPv4.
+        match holder.filter(|lease| lease.state != LeaseState::Declined && !own(lease.mac)) {
             Some(lease) => {
                 let (holder, until) = (lease.mac, lease.expires);
                 Ok(Right::Taken(Reason::InUse { deployment: name, origin, address, holder, until }))

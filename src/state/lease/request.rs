@@ -33,7 +33,7 @@ pub enum LeaseAction {
     /// The client found its address in use by another host.
     Decline { address: Ipv4Addr },
     /// Another host was seen using an address that is not leased: it is withheld, unless that host answers
-    /// for too many ([`Leases::is_proxy`]).
+    /// for too many ([`Leases::is_proxy`]), or the address is a fixed one.
     Conflict { address: Ipv4Addr },
 }
 
@@ -150,7 +150,10 @@ impl Leases {
         match supply {
             Supply::Dynamic { subnet, .. } => self.is_usable(subnet, mac, address, now, reserved),
             Supply::Fixed { address: fixed, over, .. } => {
-                let holder = self.holder(address, now).map(|lease| lease.mac);
+                let holder = self.holder(address, now);
+                // That it rests, from when it was dynamic, does not count.
+                let holder =
+                    holder.filter(|lease| lease.state != LeaseState::Declined).map(|lease| lease.mac);
                 address == *fixed && holder.is_none_or(|holder| holder == mac || Some(holder) == *over)
             }
         }
@@ -217,6 +220,12 @@ impl LeaseRequest {
 impl State {
     /// Applies a lease request. The caller stores `changed` before it publishes the state.
     pub fn lease(&mut self, request: &LeaseRequest) -> LeaseOutcome {
+        // As with a DECLINE: the manifests say who gets it, and there is no other to give.
+        if let LeaseAction::Conflict { address } = &request.action
+            && self.desired.fixed_at(*address).is_some()
+        {
+            return LeaseOutcome::default();
+        }
         let mut leases = std::mem::take(&mut self.lasting.leases);
         let outcome = leases.apply(request, &|address, last| match &request.action {
             LeaseAction::Offer { supply, .. } | LeaseAction::Bind { supply, .. } => {
