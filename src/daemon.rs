@@ -5,6 +5,7 @@ mod agent;
 mod audit;
 mod backend;
 pub mod body;
+mod certificate;
 mod claims;
 pub mod commands;
 pub mod conflict;

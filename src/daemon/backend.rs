@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::audit::AuditLog;
-use super::control::Certificate;
+use super::certificate::Certificate;
 use super::counters::Counters;
 use super::dhcp::Heartbeat;
 use super::hooks::Hooks;

@@ -1,7 +1,6 @@
 //! Listens for the control API: no more connections at once than the daemon can do without, and none
 //! that takes for ever to say what it wants. Webhooks come from outside, if by a proxy.
 
-mod certificate;
 mod connections;
 mod json_errors;
 mod patient;
@@ -27,6 +26,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::task::JoinSet;
 
+use super::certificate::Certificate;
 use super::service::{Part, Row, StatusBoard, supervise};
 use super::socket::{self, SocketFile};
 use super::token::Token;
@@ -39,7 +39,6 @@ use crate::api::quota::Quotas;
 use crate::api::route::Route;
 use crate::config::{Api, Listen, runtime};
 use crate::model::Role;
-pub(super) use certificate::Certificate;
 use connections::Connections;
 use json_errors::JsonErrors;
 use patient::{PATIENCE, Patient};
@@ -172,18 +171,7 @@ impl Control {
         let router = router.layer(from_fn_with_state((access, backend), guard::<B>));
         let (members, group) = (settings.group_role, socket::group());
         if let Some(certificate) = certificate.clone() {
-            let rows: Arc<[Row]> = [board.row("api certificate", Part::Auxiliary)].into();
-            let (mine, stop) = (rows.clone(), stop.clone());
-            tasks.spawn(supervise(rows, move || {
-                let (certificate, rows, mut stop) = (certificate.clone(), mine.clone(), stop.clone());
-                async move {
-                    tokio::select! {
-                        () = certificate.keep(&rows[0]) => {}
-                        () = stopped(&mut stop) => {}
-                    }
-                    Ok(())
-                }
-            }));
+            certificate.kept("api certificate", board, stop, tasks);
         }
         let service = Service { router, members, group, token: Arc::new(token), certificate, quotas };
         for (listen, endpoint) in settings.listen.into_iter().zip(endpoints) {

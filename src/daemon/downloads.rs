@@ -61,6 +61,13 @@ impl Downloads {
         })
     }
 
+    /// Has given files of the certificate read again when they change, until the stop.
+    pub(super) fn keep_certificate(&self, board: &StatusBoard, stop: &Stop, tasks: &mut JoinSet<()>) {
+        if let Some(given) = self.secure.as_ref().and_then(|(_, certificates)| certificates.given()) {
+            given.clone().kept("https certificate", board, stop, tasks);
+        }
+    }
+
     /// The protocols, for people.
     pub fn names(&self) -> &'static str {
         if self.secure.is_some() { "TFTP, HTTP and HTTPS" } else { "TFTP and HTTP" }

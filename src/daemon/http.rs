@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::active_requests::ActiveRequests;
+use super::tls::Acceptor;
 use super::{Files, RequestHandler, Stop, bind_early, is_passing, now, stopped};
 use crate::proto::http::Status;
 use crate::proto::http::reply::{Context, problem};
@@ -80,7 +81,7 @@ pub struct Server {
     files: Files,
     limits: Limits,
     connections: Connections,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptor>,
     draining: Option<Stop>,
     active_requests: ActiveRequests,
 }
@@ -129,9 +130,9 @@ impl Server {
         })
     }
 
-    /// Speaks TLS on every connection.
-    pub fn secure(mut self, tls: Arc<rustls::ServerConfig>) -> Server {
-        self.tls = Some(tls.into());
+    /// Speaks TLS on every connection, with the settings that `tls` has at that time.
+    pub fn secure(mut self, tls: Acceptor) -> Server {
+        self.tls = Some(tls);
         self
     }
 
@@ -179,7 +180,8 @@ impl Server {
                             let id = slot.id();
                             let own = self.own.or_else(|| Some(stream.local_addr().ok()?.ip()));
                             let asker = Asker::connected(peer, own, Transport::Http);
-                            let serving = serve(stream, asker, self.tls.clone(), shared, slot);
+                            let tls = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls()));
+                            let serving = serve(stream, asker, tls, shared, slot);
                             self.connections.started(id, tasks.spawn(serving));
                         }
                         if tasks.len() >= self.limits.connections {

@@ -1,6 +1,6 @@
 //! What HTTPS is served with: a given certificate, or one of our own small authority, whose root
 //! machines and people fetch as `ca.pem` and `ca.der`. The control API beyond loopback uses the same authority, with
-//! certificates of its own (`control/certificate.rs`).
+//! certificates of its own (`certificate.rs`).
 //!
 //! Firmware's own HTTP boot is not sent here. Debian 12's OVMF (edk2 2022.11) can do TLS and takes its
 //! roots from QEMU's `etc/edk2/https/cacerts`, but offers RSA key exchange alone: with a server that
@@ -26,6 +26,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
+use super::certificate::Certificate;
 use super::request_handler::{AgentReply, AgentRequest, Method, Opened, RequestHandler};
 use crate::model::Content;
 use crate::model::hex::hex;
@@ -58,31 +59,48 @@ pub enum TlsError {
     OwnRefused(rustls::Error),
 }
 
+/// The TLS settings of the next connection.
+pub type Acceptor = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
 /// Where the server's certificates come from.
-pub enum Certificates {
-    Given(Arc<ServerConfig>),
+pub(super) enum Certificates {
+    Given(Arc<Certificate>),
     Own(Box<Authority>),
 }
 
 impl Certificates {
     /// Those of `given` (a certificate and its key), or of the authority in the state directory.
-    pub fn open(given: Option<&(PathBuf, PathBuf)>, state: &Path) -> Result<Certificates, TlsError> {
+    pub(super) fn open(given: Option<&(PathBuf, PathBuf)>, state: &Path) -> Result<Certificates, TlsError> {
         Ok(match given {
-            Some((certificate, key)) => Certificates::Given(read(certificate, key)?),
+            Some(_) => Certificates::Given(Arc::new(Certificate::open(given, &[], Vec::new(), state)?)),
             None => Certificates::Own(Box::new(Authority::open(state)?)),
         })
     }
 
-    /// The TLS settings at `address`.
-    pub fn of(&self, address: IpAddr) -> Result<Arc<ServerConfig>, TlsError> {
+    /// The TLS settings at `address`, for each connection anew: given files may have changed.
+    pub(super) fn of(&self, address: IpAddr) -> Result<Acceptor, TlsError> {
+        Ok(match self {
+            Certificates::Given(certificate) => {
+                let certificate = certificate.clone();
+                Arc::new(move || certificate.config())
+            }
+            Certificates::Own(authority) => {
+                let config = authority.sign(address)?;
+                Arc::new(move || config.clone())
+            }
+        })
+    }
+
+    /// The files that are to be read again when they change, if any are given.
+    pub(super) fn given(&self) -> Option<&Arc<Certificate>> {
         match self {
-            Certificates::Given(config) => Ok(config.clone()),
-            Certificates::Own(authority) => authority.sign(address),
+            Certificates::Given(certificate) => Some(certificate),
+            Certificates::Own(_) => None,
         }
     }
 
     /// The authority that machines must trust, if it is the daemon's own.
-    pub fn authority(&self) -> Option<&Authority> {
+    pub(super) fn authority(&self) -> Option<&Authority> {
         match self {
             Certificates::Given(_) => None,
             Certificates::Own(authority) => Some(authority),
@@ -90,13 +108,8 @@ impl Certificates {
     }
 }
 
-/// A certificate (with those between it and its root, in PEM) and its key.
-pub(super) fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    Ok(read_chain(certificate, key)?.0)
-}
-
-/// The same, and the certificates, the server's own first.
-pub(super) fn read_chain(
+/// A certificate (with those between it and its root, in PEM) and its key; and the certificates, the server's own first.
+pub(super) fn read(
     certificate: &Path,
     key: &Path,
 ) -> Result<(Arc<ServerConfig>, Vec<CertificateDer<'static>>), TlsError> {

@@ -538,7 +538,10 @@ async fn https_serves_the_same_bytes_to_who_trusts_us() {
     let authority = Authority::open(folder.path()).unwrap();
     let limits = Limits { reading: Duration::from_secs(1), ..Limits::default() };
     let bound = Server::bind(loopback(1).into(), Files::new(), limits).unwrap();
-    let bound = bound.secure(authority.sign((*loopback(1).ip()).into()).unwrap());
+    let config = authority.sign((*loopback(1).ip()).into()).unwrap();
+    let shown = Arc::new(std::sync::Mutex::new(config));
+    let showing = shown.clone();
+    let bound = bound.secure(Arc::new(move || showing.lock().unwrap().clone()));
     let mut address = loopback(1);
     address.set_port(bound.local_addr().unwrap().port());
     let opener = Arc::new(Rooted::new(Arc::clone(&shelf), Some(&authority)));
@@ -557,9 +560,13 @@ async fn https_serves_the_same_bytes_to_who_trusts_us() {
     let pem = curl(&root, &[], url("ca.pem")).await;
     assert_eq!(pem.stdout, std::fs::read(&root).unwrap());
     let strangers = folder.path().join("strangers");
-    Authority::open(&strangers).unwrap();
+    let another = Authority::open(&strangers).unwrap();
     let refused = curl(&strangers.join("tls/authority.pem"), &[], url("memory")).await;
     assert_eq!(refused.status.code(), Some(60), "curl's code for a certificate it does not trust");
+    // Another certificate is shown from the next connection on.
+    *shown.lock().unwrap() = another.sign((*loopback(1).ip()).into()).unwrap();
+    let changed = curl(&strangers.join("tls/authority.pem"), &[], url("memory")).await;
+    assert_eq!(changed.stdout, b"hello", "{}", String::from_utf8_lossy(&changed.stderr));
     // One that never greets is not waited for.
     Client::connect(&server).await.closed().await;
     server.stop().await;

@@ -154,6 +154,64 @@ fn names_and_files_change_while_it_runs() {
     assert_eq!(house.daemon.stop(), Some(0));
 }
 
+/// A certificate for the server's address that signs itself, and its key.
+fn own_pair() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["10.0.10.1".to_owned()]).unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// HTTPS for machines with given files, which an ACME client renews in their place.
+#[test]
+fn machines_are_shown_a_renewed_certificate() {
+    if !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (certificate, key) = (at("tls.pem"), at("tls.key"));
+    let pairs = [own_pair(), own_pair()];
+    let trusted = [at("first.pem"), at("second.pem")];
+    for (file, (pem, _)) in trusted.iter().zip(&pairs) {
+        std::fs::write(file, pem).unwrap();
+    }
+    let write = |(pem, private): &(String, String)| {
+        std::fs::write(&certificate, pem).unwrap();
+        std::fs::write(&key, private).unwrap();
+    };
+    write(&pairs[0]);
+    std::fs::create_dir_all(at("inventory")).unwrap();
+    std::fs::write(at("inventory/lab.toml"), "[subnet.lab]\ncidr = '10.0.10.0/24'\n").unwrap();
+    let config = super::daemon::detect(&net, folder.path());
+    let tls = format!(
+        "[http]\ntls = {{ port = 8443, certificate = '{}', key = '{}' }}\n",
+        certificate.display(),
+        key.display()
+    );
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("[http]\n", &tls)).unwrap();
+    let daemon = super::daemon::Daemon::start(&net, &config, &at("inventory").display().to_string());
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    let exit =
+        |root: &Path| curl(&net, &["--cacert", &root.display().to_string(), "https://10.0.10.1:8443/"]).2;
+    let status = || net.server_output(&[super::daemon::VOLDEMORTCTL, "get", "status", "-o", "json"]);
+    assert_eq!((exit(&trusted[0]), exit(&trusted[1])), (0, 60));
+    write(&pairs[1]);
+    until("the renewed certificate is shown", || exit(&trusted[1]) == 0);
+    assert_eq!(exit(&trusted[0]), 60);
+    // A change of which half is there is a condition, and changes nothing.
+    std::fs::write(&certificate, &pairs[0].0).unwrap();
+    until("half a change is said", || {
+        let status = status();
+        status.contains("\"https certificate\"") && status.contains("goes on with the certificate")
+    });
+    assert_eq!(exit(&trusted[1]), 0);
+    write(&pairs[0]);
+    until("the whole change is shown", || exit(&trusted[0]) == 0 && !status().contains("goes on with"));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 #[test]
 fn guesses_are_limited_by_address_and_lock_nobody_out() {
     let Some(house) = far("") else { return };

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::certificate::Certificate;
+use super::super::certificate::Certificate;
 use crate::api::problem;
 
 /// The first byte of a TLS connection: the record of a handshake (RFC 8446, 5.1).

@@ -153,6 +153,7 @@ impl Base {
         let machines = Machines::new(self.keeper.clone(), self.logs.clone());
         let downloads = Downloads::new(&self.config, machines, files, active_requests.clone(), draining)?;
         let downloads = Arc::new(downloads);
+        downloads.keep_certificate(&self.board, stop, tasks);
         for network in self.follower.networks() {
             let opened = Some(downloads.open(network.address.into())?);
             let address = network.address.into();

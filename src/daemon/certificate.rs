@@ -1,6 +1,7 @@
-//! The certificate that the API shows beyond loopback: one of the daemon's own authority, for all that this host is
-//! called and made anew before it ends, or a given one that is read again when its files change. What is wrong with
-//! the files is a condition of the daemon, which goes on with the certificate that it has.
+//! A certificate that changes while it is served: one of the daemon's own authority, for all that this host is called
+//! and made anew before it ends (the API's beyond loopback), or a given one that is read again when its files change
+//! (the API's, and that of HTTPS for machines). What is wrong with the files is a condition of the daemon, which goes on
+//! with the certificate that it has.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,10 +16,12 @@ use rcgen::{CertificateParams, SanType, date_time_ymd};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use super::super::host_addresses;
-use super::super::now;
-use super::super::service::Row;
-use super::super::tls::{self, Authority, TlsError};
+use tokio::task::JoinSet;
+
+use super::host_addresses;
+use super::service::{Part, Row, StatusBoard, supervise};
+use super::tls::{self, Authority, TlsError};
+use super::{Stop, now, stopped};
 use crate::api::certificate::{fingerprint, is_for, is_signed_by, validity};
 use crate::model::{Span, Time};
 
@@ -38,7 +41,7 @@ const EARLIEST: Time = Time(1_767_225_600_000);
 const NAMES_MAX: usize = 500;
 
 /// What is shown now, and where the next one comes from.
-pub(in crate::daemon) struct Certificate {
+pub(super) struct Certificate {
     source: Source,
     present: Mutex<Present>,
 }
@@ -108,7 +111,7 @@ impl Certificate {
     }
 
     /// The fingerprint of what clients pin: the authority, if it is shown.
-    pub(in crate::daemon) fn fingerprint(&self) -> String {
+    pub(super) fn fingerprint(&self) -> String {
         self.present().top
     }
 
@@ -117,8 +120,30 @@ impl Certificate {
         is_for(&self.present().leaf, host)
     }
 
+    /// Keeps it good in a task until the stop; the row `name` says what is wrong.
+    pub(super) fn kept(
+        self: Arc<Certificate>,
+        name: &str,
+        board: &StatusBoard,
+        stop: &Stop,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let rows: Arc<[Row]> = [board.row(name, Part::Auxiliary)].into();
+        let (mine, stop) = (rows.clone(), stop.clone());
+        tasks.spawn(supervise(rows, move || {
+            let (certificate, rows, mut stop) = (self.clone(), mine.clone(), stop.clone());
+            async move {
+                tokio::select! {
+                    () = certificate.keep(&rows[0]) => {}
+                    () = stopped(&mut stop) => {}
+                }
+                Ok(())
+            }
+        }));
+    }
+
     /// Looks again and again, and shows on `row` what is wrong. Never ends.
-    pub(super) async fn keep(self: Arc<Certificate>, row: &Row) {
+    async fn keep(self: Arc<Certificate>, row: &Row) {
         loop {
             let own = self.clone();
             let looked = tokio::task::spawn_blocking(move || own.look(now())).await;
@@ -158,9 +183,9 @@ impl Certificate {
             Source::Given { certificate, key } => {
                 if stamps(certificate, key) != self.present().files {
                     let next = given_files(certificate, key).map_err(|error| {
-                        format!("{error}; the API goes on with the certificate that it had before")
+                        format!("{error}; the server goes on with the certificate that it had before")
                     })?;
-                    tracing::info!("API: {} was read again", certificate.display());
+                    tracing::info!("TLS: {} was read again", certificate.display());
                     self.set(next);
                 }
                 given_dates(certificate, &self.present(), now)
@@ -230,7 +255,7 @@ fn day(time: Time) -> (i32, u8, u8) {
 fn given_files(certificate: &Path, key: &Path) -> Result<Present, TlsError> {
     // Before they are read: what is written meanwhile is read at the next look.
     let files = stamps(certificate, key);
-    let (config, chain) = tls::read_chain(certificate, key)?;
+    let (config, chain) = tls::read(certificate, key)?;
     let broken = || TlsError::Empty(certificate.to_owned());
     let (leaf, top) = (chain.first().ok_or_else(broken)?.clone(), chain.last().ok_or_else(broken)?);
     let (from, until) = validity(&leaf).ok_or_else(broken)?;
