@@ -45,10 +45,12 @@ pub struct Lease6Request {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Lease6Action {
-    /// Begin or renew the lease of this address. To be stored before the REPLY leaves.
+    /// Begin or renew the lease of this address. To be stored before the REPLY leaves. `over` names another card of the
+    /// same machine that it may be taken from.
     Bind {
         subnet: Arc<Subnet>,
         address: Ipv6Addr,
+        over: Option<Mac>,
     },
     Release {
         address: Ipv6Addr,
@@ -226,14 +228,12 @@ impl State {
         let lease =
             |address, state, expires| Lease6 { address, mac: *mac, duid: duid.clone(), state, expires };
         let changed = match action {
-            Lease6Action::Bind { subnet, address } => {
-                // A withheld address is requested only where no other was left.
-                let rests = self
-                    .lasting
-                    .leases6
-                    .at(*address)
-                    .is_some_and(|lease| lease.state == LeaseState::Declined);
-                if !rests && !self.lasting.leases6.is_free_for(*mac, *address, *at) {
+            Lease6Action::Bind { subnet, address, over } => {
+                let held = self.lasting.leases6.at(*address);
+                // A withheld address is requested only where no other was left, or where it is the machine's own.
+                let can_have =
+                    held.is_some_and(|one| one.state == LeaseState::Declined || Some(one.mac) == *over);
+                if !can_have && !self.lasting.leases6.is_free_for(*mac, *address, *at) {
                     return Vec::new();
                 }
                 let former = self.lasting.leases6.of(*mac).filter(|former| former.address != *address);
@@ -323,7 +323,7 @@ mod tests {
 
     fn bind(state: &mut State, subnet: &Arc<Subnet>, mac: Mac, at: Time) -> Option<Ipv6Addr> {
         let address = state.choose6(subnet.ipv6.as_ref().unwrap(), mac, US, at)?;
-        let action = Lease6Action::Bind { subnet: subnet.clone(), address };
+        let action = Lease6Action::Bind { subnet: subnet.clone(), address, over: None };
         let changed = state.lease6(&Lease6Request { mac, duid: Bytes::from_static(b"duid"), at, action });
         (changed.last()?.address == address).then_some(address)
     }
@@ -433,7 +433,7 @@ mod tests {
 
         fn bind(&mut self, state: &mut State, subnet: &Arc<Subnet>, who: Mac, at: Time) {
             let Some(address) = state.choose6(subnet.ipv6.as_ref().unwrap(), who, US, at) else { return };
-            let action = Lease6Action::Bind { subnet: subnet.clone(), address };
+            let action = Lease6Action::Bind { subnet: subnet.clone(), address, over: None };
             assert!(!self.act(state, who, at, action).is_empty(), "what was chosen can be had");
             if let Some((user, until)) = self.users.get(&address) {
                 assert!(*user == who || *until <= at, "{address} of {user} was given to {who}");

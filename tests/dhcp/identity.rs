@@ -207,7 +207,7 @@ type Decision6 = dhcp6::Decision;
 fn a_fixed_ipv6_address_that_is_leased_to_another_is_refused_in_words() {
     let mut state = ipv6::state();
     let net = state.desired().subnets["lab"].clone();
-    let action = Lease6Action::Bind { subnet: net, address: "fd00:10::21".parse().unwrap() };
+    let action = Lease6Action::Bind { subnet: net, address: "fd00:10::21".parse().unwrap(), over: None };
     let held = Lease6Request { mac: mac(ONE), duid: Default::default(), at: at(0), action };
     assert_eq!(state.lease6(&held).len(), 1);
     let refusals = |state: &mut State| {

@@ -1,6 +1,7 @@
 //! DHCPv6 decisions. What is answered is read by dhcproto, which had no part in writing it.
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use dhcproto::v6::{self, Decodable, Decoder, DhcpOption, IAAddr, MessageType, OptionCode, Status};
 use voldemort::desired::{Advertise, Ipv6};
@@ -280,6 +281,55 @@ fn strangers_get_a_boot_file_only_to_be_discovered() {
         let event = Event { mac: Some(mac(ONE)), ..Event::new(at, Stage::Script, "a script") };
         state.act(Verb::Observe(vec![event]), at);
     }
+}
+
+/// As with IPv4: the system asks by both cards, and one of them has the address.
+#[test]
+fn two_cards_of_one_machine_never_have_its_address_at_once() {
+    const TWINS: [&str; 2] = ["52:54:00:00:00:0a", "52:54:00:00:00:0b"];
+    const TWIN: &str = "fd00:10::22";
+    let lab = lab_of("fd00:10::", "fd00:10::21").machine("twin", &TWINS).deployment("twin", "lab", None);
+    let mut state = lab.address6("twin", TWIN).ready();
+    let [one, other] = TWINS.map(link);
+    let asks = |state: &mut State, link: &Link, seconds: u64, kind: u8, extra: Vec<u8>| {
+        let datagram = to_us(state, kind, &[duid(1), ia(&[]), extra]);
+        address(&reply(state, link, seconds, &datagram))
+    };
+    assert_eq!(asks(&mut state, &other, 0, REQUEST, vec![]), TWIN, "whichever asks first");
+    let dynamic = asks(&mut state, &one, 1, REQUEST, vec![]);
+    assert_ne!(dynamic, TWIN, "the other gets a dynamic one");
+    assert_eq!(asks(&mut state, &other, 1800, RENEW, vec![]), TWIN);
+    assert_eq!(asks(&mut state, &one, 1800, RENEW, vec![]), dynamic);
+    // What was found in use is given nevertheless, and to whoever asks first.
+    let decline = to_us(&state, DECLINE, &[duid(1), ia(&[TWIN])]);
+    assert_eq!(status(&reply(&mut state, &other, 1801, &decline)), Status::Success);
+    assert_eq!(asks(&mut state, &other, 1802, REQUEST, vec![]), TWIN);
+    // The machine boots by its other card.
+    let boots = || firmware("PXEClient:Arch:00007:UNDI:003000", 7);
+    assert_ne!(asks(&mut state, &one, 1803, REQUEST, boots()), TWIN, "too soon for firmware");
+    let solicit = message(SOLICIT, &[duid(1), ia(&[]), boots()]);
+    assert_eq!(address(&reply(&mut state, &one, 1860, &solicit)), TWIN);
+    assert_eq!(state.leases6().mac_at(ip6(TWIN)), Some(mac(TWINS[1])), "an ADVERTISE takes nothing");
+    assert_eq!(asks(&mut state, &one, 1861, REQUEST, boots()), TWIN);
+    assert_eq!(state.leases6().mac_at(ip6(TWIN)), Some(mac(TWINS[0])));
+    let renewal = to_us(&state, RENEW, &[duid(1), ia(&[TWIN])]);
+    let renewed = addresses(&reply(&mut state, &other, 1862, &renewal));
+    assert!(renewed[0].0 != TWIN && renewed[1] == (TWIN.to_owned(), 0), "{renewed:?}");
+    // Given back, it is the other card's.
+    let release = to_us(&state, RELEASE, &[duid(1), ia(&[TWIN])]);
+    assert_eq!(status(&reply(&mut state, &one, 1863, &release)), Status::Success);
+    assert_eq!(asks(&mut state, &other, 1864, REQUEST, vec![]), TWIN);
+
+    // Without a dynamic range the other card has none, in words.
+    let mut desired = (**state.desired()).clone();
+    let subnet = desired.subnets.get_mut("lab").map(Arc::make_mut).unwrap();
+    subnet.ipv6.as_mut().unwrap().dynamic.clear();
+    let mut state = state.with_desired(desired);
+    let datagram = to_us(&state, REQUEST, &[duid(1), ia(&[])]);
+    let Decision::Reply { events, bytes, .. } = settle(&mut state, &one, 1865, &datagram) else { panic!() };
+    let refused = v6::Message::decode(&mut Decoder::new(&bytes)).unwrap();
+    assert_eq!((addresses(&refused), status_of_ia(&refused)), (vec![], Some(Status::NoAddrsAvail)));
+    assert!(events[0].text.contains(&format!("the machine's other card {}", TWINS[1])), "{:?}", events[0]);
 }
 
 /// A relay's message around another.

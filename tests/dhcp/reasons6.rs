@@ -27,8 +27,9 @@ fn name(reason: &Reason) -> &'static str {
         Reason::UnknownMachine { .. } => "UnknownMachine",
         Reason::NoAddress { .. } => "NoAddress",
         Reason::Elsewhere { .. } => "Elsewhere",
-        // Answered, with these words for the timeline: see `identity.rs`.
+        // Answered, with these words for the timeline: see `identity.rs` and `ipv6.rs`.
         Reason::InUse { .. } => "InUse",
+        Reason::OtherCard { .. } => "OtherCard",
         Reason::OfThisHost { .. } => "OfThisHost",
         Reason::NoRecord => "NoRecord",
         Reason::NoAddressNamed => "NoAddressNamed",

@@ -11,6 +11,7 @@ use super::wire::{Association, MessageType, Options, Request, code, encode};
 use super::{CLIENT_PORT, Decision, Link, Reason, SERVER_PORT, client};
 use crate::desired::{Deployment, Ipv6, Machine, Subnet};
 use crate::model::{Mac, Mode, Span, Time};
+use crate::proto::dhcp::address::TAKEOVER;
 use crate::proto::dhcp::boot_file::{self, BootFile, Booter};
 use crate::proto::dhcp::client::{Client, ClientKind};
 use crate::state::event::Offered;
@@ -37,9 +38,16 @@ pub(super) struct Case<'a> {
     deployment: Option<&'a Deployment>,
 }
 
-/// Where a machine's address comes from.
+/// Where a machine's address comes from. The rules are those of IPv4, see [`crate::proto::dhcp::address`].
 enum Right {
+    /// Its manifest's address, without a lease.
     Fixed(Ipv6Addr),
+    /// The same for a machine with several cards: a lease records which one has it. `over` is the card that it may be
+    /// taken from.
+    Shared {
+        address: Ipv6Addr,
+        over: Option<Mac>,
+    },
     Dynamic,
     /// It has a fixed one, which can't be given now; why, for the timeline.
     Taken(Reason),
@@ -137,7 +145,9 @@ impl Case<'_> {
             return self.without_address(ADVERTISE);
         }
         match self.right()? {
-            Right::Fixed(address) => self.give(ADVERTISE, address, self.subnet.lease),
+            Right::Fixed(address) | Right::Shared { address, .. } => {
+                self.give(ADVERTISE, address, self.subnet.lease)
+            }
             Right::Dynamic => match self.choose() {
                 Some(address) => self.give(ADVERTISE, address, self.subnet.lease),
                 None => self.exhausted(ADVERTISE),
@@ -153,10 +163,11 @@ impl Case<'_> {
         }
         // Only an address that is given is committed at once (section 18.3.1).
         let refusal = if self.request.kind == MessageType::Solicit { ADVERTISE } else { REPLY };
-        let chosen = match self.right()? {
+        let (chosen, over) = match self.right()? {
             Right::Fixed(address) => return self.give(REPLY, address, self.subnet.lease),
             Right::Taken(reason) => return self.taken(refusal, &reason),
-            Right::Dynamic => self.choose(),
+            Right::Shared { address, over } => (Some(address), over),
+            Right::Dynamic => (self.choose(), None),
         };
         let Some(address) = chosen else {
             return self.exhausted(refusal);
@@ -164,7 +175,7 @@ impl Case<'_> {
         if let Some(left) = self.running(address) {
             return self.give(REPLY, address, left);
         }
-        let action = Lease6Action::Bind { subnet: self.subnet.clone(), address };
+        let action = Lease6Action::Bind { subnet: self.subnet.clone(), address, over };
         Ok(Decision::NeedLease(self.ask(action)))
     }
 
@@ -209,14 +220,16 @@ impl Case<'_> {
         self.reply(REPLY, &options, self.event(event, None, format!("{text} {}", named.join(", "))))
     }
 
-    /// RELEASE and DECLINE are confirmed when done.
+    /// RELEASE and DECLINE are confirmed when done. A fixed address never rests.
     fn give_back(&self, action: impl Fn(Ipv6Addr) -> Lease6Action) -> Result<Decision, Reason> {
         let associations = self.associations()?;
         let named = || associations.iter().flat_map(|one| &one.addresses);
-        if let Some(address) = named().find(|address| self.state.has6(self.mac, **address)) {
-            return Ok(Decision::NeedLease(self.ask(action(*address))));
-        }
         let fixed = self.deployment.and_then(|deployment| deployment.address6);
+        if let Some(address) = named().copied().find(|address| self.state.has6(self.mac, *address)) {
+            let is_fixed = Some(address) == fixed;
+            let action = if is_fixed { Lease6Action::Release { address } } else { action(address) };
+            return Ok(Decision::NeedLease(self.ask(action)));
+        }
         let known = |address: &Ipv6Addr| {
             Some(*address) == fixed
                 || self.state.leases6().at(*address).is_some_and(|one| one.mac == self.mac)
@@ -260,16 +273,16 @@ impl Case<'_> {
         let (name, origin) = (self.subnet.name.clone(), self.subnet.origin.clone());
         let fixed = self.deployment.and_then(|deployment| Some((deployment, deployment.address6?)));
         match (fixed, self.machine) {
-            (Some((deployment, address)), _) => self.fixed(deployment, address),
-            (None, _) if !self.ipv6.dynamic.is_empty() => Ok(Right::Dynamic),
-            (None, Some(machine)) => {
+            (Some((deployment, address)), Some(machine)) => self.fixed(machine, deployment, address),
+            _ if !self.ipv6.dynamic.is_empty() => Ok(Right::Dynamic),
+            (_, Some(machine)) => {
                 Err(Reason::NoAddress { machine: machine.name.clone(), subnet: name, origin })
             }
-            (None, None) => Err(self.unknown()),
+            (_, None) => Err(self.unknown()),
         }
     }
 
-    fn fixed(&self, deployment: &Deployment, address: Ipv6Addr) -> Result<Right, Reason> {
+    fn fixed(&self, machine: &Machine, deployment: &Deployment, address: Ipv6Addr) -> Result<Right, Reason> {
         let (name, origin) = (deployment.name.clone(), deployment.origin.clone());
         if !self.ipv6.cidr.contains(address) {
             let subnet = self.subnet.name.clone();
@@ -278,16 +291,28 @@ impl Case<'_> {
         if self.state.is_of_this_host(address.into()) || address == self.link.server {
             return Ok(Right::Taken(Reason::OfThisHost { deployment: name, origin, address }));
         }
-        let own = |mac| self.machine.is_some_and(|machine| self.state.is_card_of(mac, machine));
         let holder = self.state.leases6().at(address).filter(|lease| lease.is_active(self.now));
         // A fixed address never rests, as in IPv4.
-        match holder.filter(|lease| lease.state != LeaseState::Declined && !own(lease.mac)) {
-            Some(lease) => {
-                let (holder, until) = (lease.mac, lease.expires);
-                Ok(Right::Taken(Reason::InUse { deployment: name, origin, address, holder, until }))
+        let other = holder.filter(|lease| lease.state != LeaseState::Declined && lease.mac != self.mac);
+        let is_shared = machine.macs.len() > 1 || !machine.ids.is_empty();
+        Ok(match other.map(|lease| (lease.mac, lease.expires)) {
+            None if is_shared => Right::Shared { address, over: None },
+            None => Right::Fixed(address),
+            Some((holder, until)) if !self.state.is_card_of(holder, machine) => {
+                Right::Taken(Reason::InUse { deployment: name, origin, address, holder, until })
             }
-            None => Ok(Right::Fixed(address)),
-        }
+            Some((holder, until)) if self.takes_over(until) => Right::Shared { address, over: Some(holder) },
+            Some(_) if !self.ipv6.dynamic.is_empty() => Right::Dynamic,
+            Some((holder, _)) => Right::Taken(Reason::OtherCard { deployment: name, address, holder }),
+        })
+    }
+
+    /// Whether firmware asks, and the machine's other card, whose lease ends at `until`, was silent for so long that the
+    /// system that used it is gone. A REQUEST takes it, because an ADVERTISE reserves nothing.
+    fn takes_over(&self, until: Time) -> bool {
+        let begins = matches!(self.request.kind, MessageType::Solicit | MessageType::Request);
+        let confirmed = until - self.subnet.lease;
+        begins && self.client.boots() && self.now.since(confirmed).0 >= TAKEOVER.0
     }
 
     pub(super) fn unknown(&self) -> Reason {
@@ -332,7 +357,7 @@ impl Case<'_> {
         self.refuse_others(&mut options);
         let (file, offered) = self.describe(&mut options);
         let (stage, verb) = if kind == ADVERTISE { (Stage::Offer, "offered") } else { (Stage::Ack, "gave") };
-        let text = format!("{verb} {address} ({}){file}", self.source());
+        let text = format!("{verb} {address} ({}){file}", self.source(address));
         self.reply(kind, &options, Event { offered, ..self.event(stage, Some(address), text) })
     }
 
@@ -390,9 +415,13 @@ impl Case<'_> {
     }
 
     /// The manifest line that an address comes from, for people.
-    fn source(&self) -> String {
+    fn source(&self, address: Ipv6Addr) -> String {
         let subnet = &self.subnet;
         match (self.deployment, self.machine) {
+            (Some(deployment), _) if deployment.address6.is_some_and(|own| own != address) => format!(
+                "deployment {}, {}; dynamic in subnet {}, {}",
+                deployment.name, deployment.origin, subnet.name, subnet.origin
+            ),
             (Some(deployment), _) => format!("deployment {}, {}", deployment.name, deployment.origin),
             (None, Some(machine)) => format!(
                 "machine {}, {}; dynamic in subnet {}, {}",

@@ -48,6 +48,8 @@ pub enum Reason {
     InUse { deployment: Name, origin: Origin, address: Ipv6Addr, holder: Mac, until: Time },
     #[error("{address} of deployment {deployment} ({origin}) is an address of this server's own host")]
     OfThisHost { deployment: Name, origin: Origin, address: Ipv6Addr },
+    #[error("{address} of deployment {deployment} is in use by the machine's other card {holder}")]
+    OtherCard { deployment: Name, address: Ipv6Addr, holder: Mac },
     #[error("it renews addresses that this server has no record of")]
     NoRecord,
     #[error("it names no address")]
@@ -73,7 +75,7 @@ impl Reason {
             Reason::UnknownMachine { .. } => "unknown-machine",
             Reason::NoAddress { .. } | Reason::NoAddressNamed => "no-address",
             Reason::Elsewhere { .. } => "elsewhere",
-            Reason::InUse { .. } | Reason::OfThisHost { .. } => "in-use",
+            Reason::InUse { .. } | Reason::OtherCard { .. } | Reason::OfThisHost { .. } => "in-use",
             Reason::NoRecord => "no-record",
             Reason::TooLong(_) => "too-long",
             Reason::Busy => "busy",
