@@ -126,6 +126,19 @@ async fn one_connection_serves_request_after_request() {
     server.stop().await;
 }
 
+/// RFC 9110 section 9.3.2: a body would be taken for the head of the next answer.
+#[tokio::test]
+async fn the_agent_s_paths_answer_head_without_a_body() {
+    let server = serve(shelf(), Limits::default());
+    let mut client = Client::connect(&server).await;
+    client.send("HEAD /agent/v1/order HTTP/1.1\nHost: x\n\n").await;
+    let head = client.head().await;
+    assert_eq!((head.status(), head.field("Content-Length")), ("HTTP/1.1 404 Not Found", Some("2")));
+    let next = client.get("/boot/x.efi", "").await;
+    assert_eq!((next.status(), &*next.body), ("HTTP/1.1 200 OK", &b"hello"[..]));
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let server = serve(shelf(), Limits::default());

@@ -160,13 +160,16 @@ pub fn message(status: Status, media_type: &str, text: &str, context: Context) -
         Status::NoContent => return head.finish(status),
         Status::Unavailable => head.field("Retry-After", 5),
         Status::Unauthorized => head.field("WWW-Authenticate", "Bearer"),
+        Status::MethodNotAllowed => head.field("Allow", "GET, POST"),
         _ => {}
     }
     head.field("Content-Type", media_type);
     head.field("Cache-Control", "no-store");
     head.field("Content-Length", text.len());
     let mut reply = head.finish(status);
-    reply.head.extend(text.as_bytes());
+    if context.method != Method::Head {
+        reply.head.extend(text.as_bytes());
+    }
     reply
 }
 

@@ -172,3 +172,10 @@ fn a_text_without_a_tag_has_that_of_its_bytes() {
     assert!(asked(&one, &known).starts_with("HTTP/1.1 304 "));
     assert!(asked(&other, &known).starts_with("HTTP/1.1 200 "));
 }
+
+#[test]
+fn the_agent_is_told_which_methods_there_are() {
+    let refused = message(Status::MethodNotAllowed, "application/problem+json", "{}", Context::unread(NOW));
+    let head = String::from_utf8(refused.head).unwrap();
+    assert!(head.contains("\r\nAllow: GET, POST\r\n") && head.ends_with("\r\n\r\n{}"), "{head}");
+}
