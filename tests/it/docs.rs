@@ -40,6 +40,23 @@ fn pages() -> Vec<(String, String)> {
     found
 }
 
+/// The daemon's authority has these files and no others.
+#[test]
+fn files_of_the_authority_are_named_as_they_are() {
+    let state = tempfile::tempdir().unwrap();
+    voldemort::daemon::tls::Authority::open(state.path()).unwrap();
+    let mut named = 0;
+    for (page, text) in pages() {
+        for rest in text.split("tls/").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.').unwrap_or(rest.len());
+            let name = &rest[..end];
+            named += usize::from(!name.is_empty());
+            assert!(state.path().join("tls").join(name).exists(), "{page}: tls/{name}");
+        }
+    }
+    assert_ne!(named, 0);
+}
+
 /// Targets of the links in a text, those in code left out.
 fn links(text: &str) -> Vec<String> {
     let prose: String = text.split("```").step_by(2).collect();
