@@ -10,6 +10,10 @@ use crate::render::Text;
 pub const OWN_PREFIXES: [&str; 9] =
     ["ipxe", "answers", "hooks", "loader", "grub", "pxelinux.cfg", "files", "boot", "EFI"];
 
+/// A tree with one of these at its root is one that a Raspberry Pi starts from: the first programs of
+/// models 1 to 3 and of model 4, and what all read, model 5 first of all.
+const PI_SIGNS: [&str; 4] = ["bootcode.bin", "start.elf", "start4.elf", "config.txt"];
+
 /// One `[boot.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Boot {
@@ -38,6 +42,11 @@ impl Boot {
     /// The files that manifests name, wherever they lie: the kernel first.
     pub fn files(&self) -> impl Iterator<Item = &File> {
         std::iter::once(&self.kernel).chain(&self.initrd).chain(&self.modules)
+    }
+
+    /// Whether its tree is one that a Raspberry Pi starts from.
+    pub fn starts_a_pi(&self) -> bool {
+        self.tree.as_ref().is_some_and(|tree| PI_SIGNS.iter().any(|sign| tree.lookup(sign).is_some()))
     }
 }
 

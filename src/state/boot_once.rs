@@ -129,6 +129,12 @@ impl State {
             return Some(format!("boot {name} is for {cpu}, and machine {machine} has {}", arch.cpu));
         }
         let tenant = self.tenant(machine);
+        if !boot.starts_a_pi() && tenant.is_some_and(|own| own.boot.starts_a_pi()) {
+            return Some(format!(
+                "machine {machine} starts from a Raspberry Pi's tree, and boot {} has none",
+                boot.name
+            ));
+        }
         let is_known = |name: &str| {
             KNOWN.contains(&name) || tenant.is_some_and(|tenant| tenant.values.contains_key(name))
         };

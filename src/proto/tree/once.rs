@@ -18,17 +18,9 @@ pub(super) fn open(
     mac: Mac,
     due: DueBoot<'_>,
 ) -> Answer {
-    let DueBoot { machine, boot, has_begun } = due;
-    let standing = asker.standing_of_card(state, mac);
-    if standing == Standing::Unread {
-        return Answer::Identify;
-    }
-    if !standing.may_start() {
-        let text = format!("the script of {mac} was asked for by {asker}, which is not that machine");
-        return refuse(RefusalReason::Forbidden, text, mac);
-    }
-    if !has_begun && method != Method::Head {
-        return Answer::Begin(machine.clone());
+    let DueBoot { machine, boot, .. } = due;
+    if let Some(answer) = first(state, asker, method, mac, due) {
+        return answer;
     }
     let text = if state.is_agent_boot(boot) {
         let due = AgentBoot { machine: Some(machine), epoch: state.agent_epoch(machine), boot: Some(boot) };
@@ -52,9 +44,29 @@ pub(super) fn open(
     }
 }
 
+/// What comes before the machine's script, or what it has in its place, is served: who asks is known, and that the boot
+/// has begun is stored.
+pub(super) fn first(
+    state: &State,
+    asker: &Asker,
+    method: Method,
+    mac: Mac,
+    due: DueBoot<'_>,
+) -> Option<Answer> {
+    let standing = asker.standing_of_card(state, mac);
+    if standing == Standing::Unread {
+        return Some(Answer::Identify);
+    }
+    if !standing.may_start() {
+        let text = format!("the script of {mac} was asked for by {asker}, which is not that machine");
+        return Some(refuse(RefusalReason::Forbidden, text, mac));
+    }
+    (!due.has_begun && method != Method::Head).then(|| Answer::Begin(due.machine.clone()))
+}
+
 /// What the machine is for, with the other boot: its values are those of the command line. A machine that is for nothing
 /// has its name and its network.
-fn stand_in(state: &State, asker: &Asker, due: DueBoot<'_>) -> Option<Deployment> {
+pub(super) fn stand_in(state: &State, asker: &Asker, due: DueBoot<'_>) -> Option<Deployment> {
     let DueBoot { machine, boot, .. } = due;
     if let Some(tenant) = state.tenant(machine) {
         return Some(Deployment { boot: boot.clone(), template: None, ..Deployment::clone(tenant) });

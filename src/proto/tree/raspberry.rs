@@ -3,29 +3,30 @@
 //! the hardware address (TFTP_PREFIX 2). All of them are in the tree of the machine's boot; only
 //! `cmdline.txt` is made from the boot's command line.
 //!
-//! A Pi whose duty is to boot its own disk gets "not found": it continues with the next of its BOOT_ORDER.
+//! A Pi whose duty is to boot its own disk gets "not found": it continues with the next of its BOOT_ORDER. One whose next
+//! network boot leads elsewhere by a person's order gets the files of that boot, which has begun with its `cmdline.txt`.
 
-use super::{Answer, Asker, Method, Refusal, RefusalReason, Standing, facts_at, files, script};
-use crate::desired::{Boot, Deployment};
+use super::{Answer, Asker, Method, Refusal, RefusalReason, Standing, facts_at, files, once, script};
+use crate::desired::Deployment;
 use crate::model::Mac;
 use crate::render;
+use crate::state::boot_once::DueBoot;
 use crate::state::{Duty, Permit, PermitStep, Stage, State};
 
-/// A tree with one of these at its root is one that a Pi starts from: the first programs of
-/// models 1 to 3 and of model 4, and what all read, model 5 first of all.
-const SIGNS: [&str; 4] = ["bootcode.bin", "start.elf", "start4.elf", "config.txt"];
 const CMDLINE: &str = "cmdline.txt";
 
 /// The answer to a name that means nothing else, if `mac` is a machine that boots a Pi's tree.
 pub(super) fn open(state: &State, asker: &Asker, method: Method, mac: Mac, path: &str) -> Option<Answer> {
+    let path = own_folder(path);
+    if let Some(due) = state.due_boot(mac).filter(|due| due.boot.starts_a_pi()) {
+        return Some(this_once(state, asker, method, mac, path, due));
+    }
     let machine = state.machine(mac)?;
     let deployment = state.tenant(&machine.name)?;
     let boot = &deployment.boot;
-    let tree = boot.tree.as_ref()?;
-    if !SIGNS.iter().any(|sign| tree.lookup(sign).is_some()) {
+    if !boot.starts_a_pi() {
         return None;
     }
-    let path = own_folder(path);
     let refuse = |reason, text| {
         let (mac, deployment) = (Some(mac), Some(deployment.name.clone()));
         Some(Answer::Refuse(Refusal { mac, deployment, ..Refusal::new(reason, text) }))
@@ -48,15 +49,41 @@ pub(super) fn open(state: &State, asker: &Asker, method: Method, mac: Mac, path:
     if path != CMDLINE || boot.cmdline.is_empty() {
         return Some(files::media(state, asker, method, Some(mac), &boot.prefix, path));
     }
-    match cmdline(state, asker, mac, deployment, boot) {
+    match cmdline(state, asker, mac, deployment) {
         Ok(text) => {
             let what = format!("{} boots {} ({})", deployment.name, boot.name, deployment.origin);
             Some(script::serve(Some(mac), Some(deployment), Stage::Script, &what, text))
         }
-        Err(error) => {
-            refuse(RefusalReason::Busy, format!("the kernel command line can't be rendered: {error}"))
-        }
+        Err(error) => refuse(RefusalReason::Busy, unrendered(&error)),
     }
+}
+
+/// The answer of the boot that a person ordered for this once.
+fn this_once(state: &State, asker: &Asker, method: Method, mac: Mac, path: &str, due: DueBoot<'_>) -> Answer {
+    let DueBoot { machine, boot, .. } = due;
+    if path == CMDLINE
+        && let Some(answer) = once::first(state, asker, method, mac, due)
+    {
+        return answer;
+    }
+    if path != CMDLINE || boot.cmdline.is_empty() {
+        return files::media(state, asker, method, Some(mac), &boot.prefix, path);
+    }
+    let text = match once::stand_in(state, asker, due) {
+        Some(deployment) => cmdline(state, asker, mac, &deployment).map_err(|error| unrendered(&error)),
+        None => Err(format!("machine {machine} asks from {}, which is in no subnet", asker.address)),
+    };
+    match text {
+        Ok(text) => {
+            let what = format!("machine {machine} boots {} this once", boot.name);
+            script::serve(Some(mac), None, Stage::Script, &what, text)
+        }
+        Err(why) => Answer::Refuse(Refusal { mac: Some(mac), ..Refusal::new(RefusalReason::Busy, why) }),
+    }
+}
+
+fn unrendered(error: &render::CmdlineError) -> String {
+    format!("the kernel command line can't be rendered: {error}")
 }
 
 /// The path without the folder of the machine's serial number.
@@ -74,10 +101,9 @@ fn cmdline(
     asker: &Asker,
     mac: Mac,
     deployment: &Deployment,
-    boot: &Boot,
 ) -> Result<String, render::CmdlineError> {
     let facts = facts_at(state, deployment, mac, state.address_of(deployment, mac), asker.at);
     // Anybody on the network can read it; `check` refuses command lines that want a secret.
-    let words = render::cmdline(&boot.cmdline, &facts, &|_| None)?;
+    let words = render::cmdline(&deployment.boot.cmdline, &facts, &|_| None)?;
     Ok(words.join(" ") + "\n")
 }

@@ -322,9 +322,65 @@ fn u_boot_finds_its_script_unless_it_boots_its_own_disk() {
         outcome: crate::state::Outcome::Completed,
         note: String::new(),
     };
-    let installed =
-        installs.after(crate::state::Verb::Report(report), crate::model::Time::default()).unwrap();
+    let now = crate::model::Time::default();
+    let installed = installs.after(crate::state::Verb::Report(report), now).unwrap();
     assert_eq!(ask(&installed, Transport::Tftp, "boot.scr.uimg").unwrap_err(), RefusalReason::NotFound);
+    // A person leads its next boot elsewhere.
+    let installed = with_another_boot(installed, "rescue", None);
+    let due = ordered(&installed, "rescue").unwrap();
+    assert!(ask(&due, Transport::Tftp, "boot.scr.uimg").is_ok());
+}
+
+/// The same inventory with this boot too.
+fn with_another_boot(state: State, boot: &str, tree: Option<&[&str]>) -> State {
+    let mut desired = (**state.desired()).clone();
+    let name: Name = boot.parse().unwrap();
+    let files = |files: &[&str]| files.iter().map(|path| ((*path).into(), entry(2))).collect();
+    let boot = Boot {
+        name: name.clone(),
+        prefix: boot.into(),
+        cmdline: vec![crate::render::Text::parse("rescues={{ name }}").unwrap()],
+        tree: tree
+            .map(|tree| Arc::new(Index { label: "disc".into(), files: files(tree), ..Index::default() })),
+        ..(*desired.boots["debian-12"]).clone()
+    };
+    desired.boots.insert(name, Arc::new(boot));
+    state.with_desired(desired)
+}
+
+/// The state in which the next network boot of `web` leads to this boot.
+fn ordered(state: &State, boot: &str) -> Result<State, String> {
+    let until = crate::model::Time(3_600_000);
+    let verb = crate::state::Verb::BootOnce("web".parse().unwrap(), boot.parse().unwrap(), until);
+    let mut state = state.clone();
+    match state.act(verb, crate::model::Time::default()) {
+        crate::state::command::Outcome::Done => Ok(state),
+        crate::state::command::Outcome::Refused(why) => Err(why),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_raspberry_pi_boots_another_tree_once() {
+    let state = with_a_machine(&["config.txt", "start4.elf"], &[]);
+    let state = with_another_boot(state, "rescue", Some(&["config.txt", "kernel8.img"]));
+    let state = with_another_boot(state, "disc", Some(&["linux"]));
+    let why = ordered(&state, "disc").unwrap_err();
+    assert!(why.contains("starts from a Raspberry Pi's tree, and boot disc has none"), "{why}");
+    let mut state = ordered(&state, "rescue").unwrap();
+    assert_eq!(ask(&state, Transport::Tftp, "0a1b2c3d/config.txt").unwrap().content.len(), 2);
+    assert!(ask(&state, Transport::Tftp, "start4.elf").is_err(), "not of the usual tree");
+    let asker = Asker::new(Ipv4Addr::new(10, 0, 0, 9), None, Transport::Tftp);
+    match open(&state, &asker, Method::Get, "0a1b2c3d/cmdline.txt", "") {
+        Answer::Begin(machine) => {
+            state.act(crate::state::Verb::BeginBoot(machine), crate::model::Time::default());
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(text(&state, Transport::Tftp, "0a1b2c3d/cmdline.txt"), "rescues=web\n");
+    assert!(ask(&state, Transport::Tftp, "kernel8.img").is_ok());
+    state.act(crate::state::Verb::Tick, crate::model::Time(3_600_000));
+    assert_eq!(text(&state, Transport::Tftp, "cmdline.txt"), "for=web\n");
 }
 
 /// Protocol sheet 5.5. Where addresses identify the client, the folder does not.

@@ -18,11 +18,14 @@ const LENGTHS: usize = 8;
 const DATA: usize = LENGTHS + SCRIPT.len();
 static IMAGE: [u8; HEADER + DATA] = image();
 
-/// The script; a machine that boots its own disk gets "not found" and continues with the next of its boot
-/// targets.
+/// The script; a machine that boots its own disk, and nothing else this once, gets "not found" and continues with the
+/// next of its boot targets.
 pub(super) fn open(state: &State, mac: Option<Mac>) -> Answer {
     let deployment = mac.and_then(|mac| state.deployment_of(mac));
+    let leads_elsewhere =
+        |mac| state.due_boot(mac).is_some() || state.agent_boot(mac, || None, None).is_some();
     if let Some(deployment) = deployment
+        && !mac.is_some_and(leads_elsewhere)
         && let Duty::LocalBoot(reason) = state.duty(deployment)
     {
         return Answer::Refuse(Refusal::new(
