@@ -10,7 +10,7 @@ mod smbios;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-pub use disks::disk_names;
+pub use disks::{AttachedDisk, disk_names};
 pub use lldp::neighbour;
 pub use root::Root;
 

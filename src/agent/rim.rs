@@ -1,5 +1,6 @@
 //! What touches the machine: mounts, modules, interfaces, the screen, restarts.
 
+mod blank;
 mod cards;
 mod console;
 mod ipmi;

@@ -15,6 +15,36 @@ pub fn disk_names(root: &Root) -> Vec<String> {
     names
 }
 
+/// One disk for as long as it is attached. After it was pulled the kernel may give its name to another one, and disks
+/// of one model have one size: what was found out by reading a disk is kept under this.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AttachedDisk {
+    name: String,
+    sectors: u64,
+    serial: Option<String>,
+    wwn: Option<String>,
+    /// The kernel's own number, which no other disk gets before the next start (`diskseq`, Linux 5.15).
+    sequence: Option<u64>,
+}
+
+impl AttachedDisk {
+    /// The disk that has this name now.
+    pub fn of(root: &Root, name: &str) -> AttachedDisk {
+        AttachedDisk {
+            name: name.to_owned(),
+            sectors: root.number(&format!("sys/block/{name}/size")).unwrap_or_default(),
+            serial: serial(root, name),
+            wwn: wwn(root, name),
+            sequence: root.number(&format!("sys/block/{name}/diskseq")),
+        }
+    }
+
+    /// Its name, as in `/sys/block`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 pub(super) fn read(root: &Root, calls: &Calls<'_>) -> Vec<DiskFacts> {
     disk_names(root).into_iter().map(|name| disk(root, calls, &name)).collect()
 }
@@ -38,12 +68,8 @@ fn disk(root: &Root, calls: &Calls<'_>, name: &str) -> DiskFacts {
     let mut disk = DiskFacts {
         path: format!("/dev/{name}"),
         model: text("device/model").or_else(|| text("device/name")),
-        serial: text("serial")
-            .or_else(|| text("device/serial"))
-            .or_else(|| unit_serial(root, &path("device/vpd_pg80"))),
-        wwn: text("wwid")
-            .or_else(|| text("device/wwid"))
-            .map(|wwid| wwid.split_whitespace().collect::<Vec<_>>().join(" ")),
+        serial: serial(root, name),
+        wwn: wwn(root, name),
         bytes: root.number(&path("size")).unwrap_or_default() * SECTOR,
         rotational: text("queue/rotational").as_deref() == Some("1"),
         transport: transport(name, &root.real(&format!("sys/block/{name}")).unwrap_or_default()),
@@ -58,6 +84,19 @@ fn disk(root: &Root, calls: &Calls<'_>, name: &str) -> DiskFacts {
     }
     disk.id = disk.identity();
     disk
+}
+
+fn serial(root: &Root, name: &str) -> Option<String> {
+    let path = |file: &str| format!("sys/block/{name}/{file}");
+    root.text(&path("serial"))
+        .or_else(|| root.text(&path("device/serial")))
+        .or_else(|| unit_serial(root, &path("device/vpd_pg80")))
+}
+
+fn wwn(root: &Root, name: &str) -> Option<String> {
+    let text = |file: &str| root.text(&format!("sys/block/{name}/{file}"));
+    let wwid = text("wwid").or_else(|| text("device/wwid"))?;
+    Some(wwid.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// The serial number of the USB device on the way to a disk: many bridges don't pass on that of the disk.

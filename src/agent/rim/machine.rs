@@ -1,16 +1,14 @@
 //! The machine behind the conversation: clock, screen, hardware, the thread that works on disks.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, TrySendError};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::blank::Blanks;
 use super::console::{self, say};
 use super::network::Network;
 use super::{cards, ipmi, load, neighbours, start};
@@ -23,10 +21,6 @@ use crate::api::agent::{CommandLine, DiskProgress, Facts, LINES_MAX, Log, OrderR
 use crate::model::Mac;
 use crate::thread;
 
-/// What is looked at on each end of a disk, in bytes.
-const END: u64 = 1 << 20;
-/// How long all disks together may take to be read: one that hangs must not keep the machine from speaking.
-const READING: Duration = Duration::from_secs(20);
 /// How often the management controller is asked for its address.
 const CONTROLLER: Duration = Duration::from_secs(600);
 /// Disks are all there when none has come for this long.
@@ -61,7 +55,7 @@ pub(super) fn work(command_line: &CommandLine, network: &'static Network) -> End
         began: Instant::now(),
         network,
         boot_card: command_line.card,
-        blank: Arc::default(),
+        blanks: Blanks::default(),
         taken: (0, 0),
         stop: Arc::default(),
         asked: None,
@@ -97,8 +91,7 @@ struct Real {
     began: Instant,
     network: &'static Network,
     boot_card: Option<Mac>,
-    /// What was found on each disk, by name and size in sectors.
-    blank: Arc<Mutex<BTreeMap<(String, u64), bool>>>,
+    blanks: Blanks,
     /// Lines and dropped ones of the last log.
     taken: (usize, usize),
     /// Of the order at the disks.
@@ -131,18 +124,16 @@ impl Machine for Real {
 
     fn facts(&mut self, again: bool) -> Facts {
         let root = Root::new("/");
-        let size = |name: &str| root.number(&format!("sys/block/{name}/size")).unwrap_or_default();
         if again {
-            lock(&self.blank).clear();
+            self.blanks.forget();
         }
-        let disks = disk_names(&root).into_iter().map(|name| (name.clone(), size(&name)));
-        self.look_at(disks.collect());
-        let blank = lock(&self.blank).clone();
+        self.blanks.look(&root);
+        let bmc = self.controller();
         let calls = Calls {
             permanent_mac: &cards::permanent,
             neighbours: &neighbours::known(),
-            blank: &|name| blank.get(&(name.to_owned(), size(name))).copied().unwrap_or(false),
-            bmc: self.controller(),
+            blank: &|name| self.blanks.is_blank(&root, name),
+            bmc,
         };
         facts::read(&root, &calls)
     }
@@ -208,71 +199,5 @@ impl Real {
             (self.asked, self.bmc) = (Some(Instant::now()), ipmi::address().or(self.bmc));
         }
         self.bmc
-    }
-
-    /// Finds out which of these disks are blank, those that are not known yet, all at once.
-    fn look_at(&self, disks: Vec<(String, u64)>) {
-        let known = lock(&self.blank).clone();
-        let (sender, receiver) = mpsc::channel();
-        let mut open = 0;
-        for disk in disks.into_iter().filter(|disk| !known.contains_key(disk)) {
-            let (sender, all) = (sender.clone(), Arc::clone(&self.blank));
-            let work = move || {
-                let blank = is_blank(Path::new(&format!("/dev/{}", disk.0))).unwrap_or(false);
-                lock(&all).insert(disk, blank);
-                let _ = sender.send(());
-            };
-            open += usize::from(thread::start("look", work).is_ok());
-        }
-        let deadline = Instant::now() + READING;
-        while open > 0 && receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {
-            open -= 1;
-        }
-    }
-}
-
-/// Whether the first and the last MiB hold zeros alone: then there is no signature of a table or a file system either.
-fn is_blank(path: &Path) -> std::io::Result<bool> {
-    let mut disk = File::open(path)?;
-    let size = disk.seek(SeekFrom::End(0))?;
-    let mut buffer = vec![0; END as usize];
-    for at in [0, size.saturating_sub(END)] {
-        let length = (size - at).min(END) as usize;
-        disk.seek(SeekFrom::Start(at))?;
-        disk.read_exact(&mut buffer[..length])?;
-        if buffer[..length].iter().any(|byte| *byte != 0) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_holds_anything_is_not_blank() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
-        for (size, written, blank) in [
-            (8 << 20, None, true),
-            (8 << 20, Some(510), false),
-            (8 << 20, Some((8 << 20) - 1), false),
-            (8 << 20, Some(4 << 20), true),
-            (4096, None, true),
-            (4096, Some(0), false),
-        ] {
-            let mut bytes = vec![0u8; size];
-            if let Some(at) = written {
-                bytes[at as usize] = 0x55;
-            }
-            std::fs::write(&path, bytes).unwrap();
-            assert_eq!(is_blank(&path).unwrap(), blank, "{size} {written:?}");
-        }
     }
 }
