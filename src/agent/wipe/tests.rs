@@ -262,6 +262,25 @@ fn a_wiped_disk_is_blank_and_a_trace_is_named() {
 }
 
 #[test]
+fn a_quick_wipe_that_fails_half_way_leaves_the_partition_table() {
+    // Where the second partition, a copy of a superblock in it, and the disk itself begin or end.
+    for broken in [200 * MIB, 264 * MIB, 300 * MIB - 1, 600 * MIB - 1] {
+        let partitions = vec![MIB..100 * MIB, 200 * MIB..300 * MIB];
+        let room = Room::of([Fake { partitions, broken: Some(broken), ..Fake::new("a") }]);
+        let why = why(wiped(&room, WipeLevel::Quick, &["a"]));
+        assert!(why.contains("its ends can't be written: medium error"), "{why}");
+        let is_zero = |byte: u64| room.disk("a", |disk| !disk.pages.contains_key(&(byte / (64 << 10))));
+        assert!(!is_zero(0) && !room.disk("a", |disk| disk.is_reread), "{broken}: the partitions are known");
+        room.change("a", |disk| disk.broken = None);
+        one(wiped(&room, WipeLevel::Quick, &["a"]));
+        for byte in [0, MIB, 100 * MIB - 1, 200 * MIB, 264 * MIB, 300 * MIB - 1, 600 * MIB - 1] {
+            assert!(is_zero(byte), "{broken}: {byte}");
+        }
+        assert!(room.disk("a", |disk| disk.is_reread));
+    }
+}
+
+#[test]
 fn recorded_pages_are_read_as_the_specification_says() {
     let log = |bytes: &[u8]| {
         let mut log = [0; nvme::LOG];

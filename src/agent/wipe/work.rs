@@ -95,7 +95,10 @@ impl Job<'_> {
                 None => self.clear(device, tried).map(|samples| (WipeLevel::Clear, Some(samples))),
             },
         };
-        device.reread();
+        // After a failure the kernel goes on with the partitions that it knows, whose places are to be zeroed.
+        if outcome.is_ok() {
+            device.reread();
+        }
         outcome
     }
 
@@ -126,11 +129,19 @@ impl Job<'_> {
         }
     }
 
+    /// From the last place to the first, each on the disk before the next one: a partition table lies before what it
+    /// names. A second try, after a fault or a power cut, sees the same partitions as long as anything is left of them.
     fn zero_places(&self, device: &mut dyn Device) -> io::Result<()> {
-        for place in places::signatures(self.disk, device.bytes(), device.block()) {
-            write_zeros(device, place)?;
+        for place in places::signatures(self.disk, device.bytes(), device.block()).into_iter().rev() {
+            let mut end = place.end;
+            while end > place.start {
+                let start = place.start + (end - 1 - place.start) / WRITTEN * WRITTEN;
+                write_zeros(device, start, end - start)?;
+                device.flush()?;
+                end = start;
+            }
         }
-        device.flush()
+        Ok(())
     }
 
     fn clear(&self, device: &mut dyn Device, tried: &mut Vec<MethodUsed>) -> Result<Samples, String> {
@@ -223,19 +234,8 @@ impl Job<'_> {
 }
 
 /// Zeros by the kernel, else by writing them.
-fn write_zeros(device: &mut dyn Device, place: Range<u64>) -> io::Result<()> {
-    let length = place.end - place.start;
-    if device.zero(place.start, length).is_ok() {
-        return Ok(());
-    }
-    let zeros = vec![0; WRITTEN.min(length) as usize];
-    let mut at = place.start;
-    while at < place.end {
-        let length = WRITTEN.min(place.end - at);
-        device.write(at, &zeros[..length as usize])?;
-        at += length;
-    }
-    Ok(())
+fn write_zeros(device: &mut dyn Device, at: u64, length: u64) -> io::Result<()> {
+    device.zero(at, length).or_else(|_| device.write(at, &vec![0; length as usize]))
 }
 
 /// The first byte that is not zero where systems leave signatures.

@@ -29,7 +29,11 @@ pub(super) struct Fake {
     pub ignores_writes: bool,
     pub fails_to_open: bool,
     pub panics: bool,
+    /// A byte that can't be written.
+    pub broken: Option<u64>,
     pub writes: usize,
+    /// Whether all that was written is on the disk.
+    pub is_flushed: bool,
     pub is_reread: bool,
     pub commands: Commands,
     pub namespace: u32,
@@ -66,7 +70,9 @@ impl Fake {
             ignores_writes: false,
             fails_to_open: false,
             panics: false,
+            broken: None,
             writes: 0,
+            is_flushed: true,
             is_reread: false,
             commands: Commands::None,
             namespace: 1,
@@ -136,6 +142,17 @@ impl Fake {
         let pages = at.div_ceil(PAGE)..(at + length) / PAGE;
         self.pages.retain(|page, _| !pages.contains(page));
         assert!(at.is_multiple_of(PAGE) && length.is_multiple_of(PAGE), "tests zero whole pages");
+    }
+
+    /// Before anything is written: whether it can be.
+    fn begin_write(&mut self, at: u64, length: u64) -> io::Result<()> {
+        self.writes += 1;
+        if self.broken.is_some_and(|byte| (at..at + length).contains(&byte)) {
+            return Err(io::Error::other("medium error"));
+        }
+        assert!(at != 0 || self.is_flushed, "the partition table goes when all before is on the disk");
+        self.is_flushed = false;
+        Ok(())
     }
 
     fn sanitized(&mut self) {
@@ -308,7 +325,7 @@ impl Device for Open {
     fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.with(|disk| {
             busy(disk)?;
-            disk.writes += 1;
+            disk.begin_write(at, bytes.len() as u64)?;
             if !disk.ignores_writes {
                 assert!(bytes.iter().all(|byte| *byte == 0), "only zeros are written");
                 disk.clear(at, bytes.len() as u64);
@@ -320,7 +337,7 @@ impl Device for Open {
     fn zero(&mut self, at: u64, length: u64) -> io::Result<()> {
         self.with(|disk| {
             busy(disk)?;
-            disk.writes += 1;
+            disk.begin_write(at, length)?;
             assert!(!disk.panics, "a fault of the program");
             if !disk.ignores_zero {
                 disk.clear(at, length);
@@ -335,6 +352,7 @@ impl Device for Open {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.with(|disk| disk.is_flushed = true);
         Ok(())
     }
 
