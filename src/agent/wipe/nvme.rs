@@ -135,6 +135,8 @@ pub(super) struct Abilities {
     pub crypto_format: bool,
     /// A format of one namespace formats or erases all of them.
     pub formats_all: bool,
+    /// Namespaces can be made and attached, so that there may be some that are not attached.
+    pub manages: bool,
 }
 
 impl Abilities {
@@ -148,6 +150,7 @@ impl Abilities {
             format: optional & 2 != 0,
             crypto_format: format & 4 != 0,
             formats_all: format & 3 != 0,
+            manages: optional & 8 != 0,
         }
     }
 }

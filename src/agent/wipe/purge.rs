@@ -80,21 +80,33 @@ impl Purge<'_> {
             return false;
         }
         let abilities = nvme::Abilities::of(&data);
-        let others = self.other_namespaces();
-        self.sanitize(abilities, &others) || self.format(abilities, &others)
+        match self.other_namespaces(abilities) {
+            Ok(others) => self.sanitize(abilities, &others) || self.format(abilities, &others),
+            Err(refusal) => {
+                self.note("nvme-identify", format!("its namespaces are not known: {refusal}"));
+                // What wipes all of them may wipe one that the order does not name.
+                !abilities.formats_all && self.format(abilities, &[])
+            }
+        }
     }
 
-    /// The namespaces of the subsystem that the order does not name.
-    fn other_namespaces(&mut self) -> Vec<u32> {
+    /// The namespaces of the subsystem that the order does not name; an error where they are not known.
+    fn other_namespaces(&mut self, abilities: nvme::Abilities) -> Result<Vec<u32>, Refusal> {
         let mut found = BTreeSet::new();
         for allocated in [false, true] {
             let mut data = [0; nvme::IDENTIFY];
-            // Disks without management of namespaces know only those that are attached.
-            if self.device.nvme(&nvme::namespaces(allocated), &mut data).is_ok() {
-                found.extend(nvme::numbers(&data));
+            match self.device.nvme(&nvme::namespaces(allocated), &mut data) {
+                Ok(_) => found.extend(nvme::numbers(&data)),
+                // Disks without management of namespaces know only those that are attached.
+                Err(_) if allocated && !abilities.manages => {}
+                Err(refusal) => return Err(refusal),
             }
         }
-        found.difference(self.ordered).copied().collect()
+        match found.is_empty() {
+            // There is at least the one that is to be wiped.
+            true => Err(Refusal::Lost("the list of them is empty".into())),
+            false => Ok(found.difference(self.ordered).copied().collect()),
+        }
     }
 
     fn sanitize(&mut self, abilities: nvme::Abilities, others: &[u32]) -> bool {

@@ -199,6 +199,30 @@ fn other_namespaces_of_a_disk_are_spared() {
 }
 
 #[test]
+fn a_disk_whose_namespaces_are_not_known_is_not_wiped_as_a_whole() {
+    let second = Fake { namespaces: vec![1, 2], ..Fake::nvme("n").sanitizing(0b10).formatting() };
+    let refused = "nvme-identify: its namespaces are not known: status 0x1";
+    let empty = "nvme-identify: its namespaces are not known: the list of them is empty";
+    for (disk, expected) in [
+        (Fake { refuses: vec![(0x06, 2)], ..second.clone() }, refused),
+        // It may have namespaces that are not attached, and does not say which.
+        (Fake { manages: true, ..second.clone() }, refused),
+        (Fake { namespaces: Vec::new(), ..second }, empty),
+    ] {
+        let room = Room::of([Fake { formats_all: true, ..disk.clone() }]);
+        let (done, tried) = one(wiped(&room, WipeLevel::Purge, &["n"]));
+        assert_eq!((done.reached.as_str(), &*tried[0], &*tried[1]), ("clear", expected, "zeroout: ok"));
+        assert_eq!(room.disk("n", |disk| (disk.started, disk.formats.len())), (0, 0));
+        // A format of this one alone spares the others.
+        let room = Room::of([disk]);
+        let (done, tried) = one(wiped(&room, WipeLevel::Purge, &["n"]));
+        let format = "nvme-format-user-data: ok";
+        assert_eq!((done.reached.as_str(), &*tried[0], &*tried[1]), ("purge", expected, format));
+        assert_eq!(room.disk("n", |disk| disk.started), 0);
+    }
+}
+
+#[test]
 fn ata_disks_are_sanitized_and_never_locked() {
     let room = Room::of([Fake::ata("s", 1 << 15)]);
     let (disk, tried) = one(wiped(&room, WipeLevel::Purge, &["s"]));

@@ -41,6 +41,7 @@ pub(super) struct Fake {
     pub sanitizes: u8,
     pub formats_at_all: bool,
     pub formats_all: bool,
+    pub manages: bool,
     /// Opcodes with the lower bits of dword 10 that are refused.
     pub refuses: Vec<(u8, u32)>,
     /// Actions that end with a failure.
@@ -80,6 +81,7 @@ impl Fake {
             sanitizes: 0,
             formats_at_all: false,
             formats_all: false,
+            manages: false,
             refuses: Vec::new(),
             fails: Vec::new(),
             formats_nothing: false,
@@ -373,7 +375,7 @@ impl Device for Open {
             }
             match (opcode, cdw10) {
                 (0x06, 1) => {
-                    data[256] = u8::from(disk.formats_at_all) << 1;
+                    data[256] = u8::from(disk.formats_at_all) << 1 | u8::from(disk.manages) << 3;
                     data[524] = if disk.formats_all { 3 } else { 0 };
                     data[328] = disk.sanitizes;
                 }
