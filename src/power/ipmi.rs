@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Cipher suites (IPMI 2.0 section 22.15.2) in the order in which they are tried: with SHA-256, and with SHA-1. Those
 /// without integrity or encryption are not used.
 const CIPHERS: [u8; 2] = [17, 3];
+/// Set System Boot Options, parameter 3 with bit 3 (IPMI 2.0, table 28-14): a boot that was set lasts until it is made.
+/// Otherwise the controller forgets it 60 seconds after its last command about the chassis.
+const KEEP_BOOT: [&str; 5] = ["raw", "0x00", "0x08", "0x03", "0x08"];
 
 impl Driver for Ipmi {
     fn capabilities(&self) -> Capabilities {
@@ -52,6 +55,14 @@ impl Driver for Ipmi {
                 PowerStep::BootOnce => pxe,
                 PowerStep::ClearBoot => &["chassis", "bootdev", "none"],
             };
+            if step == PowerStep::BootOnce {
+                match call(&question, &KEEP_BOOT).await {
+                    // Some controllers don't have the parameter: then the boot lasts as long as it lasts.
+                    Ok(_) | Err(Failure { fault: Fault::Refused { .. }, .. }) => {}
+                    // Whatever came of it, no boot was set.
+                    Err(failure) => return Err(Failure::from(failure.fault)),
+                }
+            }
             call(&question, words).await.map(drop)
         })
     }

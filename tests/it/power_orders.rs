@@ -1,6 +1,7 @@
 //! Orders to switch machines, from the command to what a controller sees: each request is stored before it is sent and
 //! sent once, whatever the controller does and whenever the daemon ends.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -82,10 +83,15 @@ impl Hall {
 
     /// Has orders carried out from now on; with `reads` controllers are asked beside that.
     fn run(&mut self, reads: bool) {
+        self.run_apart(reads, Duration::from_millis(1));
+    }
+
+    /// The same with so much time between two machines that are switched on.
+    fn run_apart(&mut self, reads: bool, between_power_ons: Duration) {
         let limits =
             Limits { connect: Duration::from_secs(5), whole: Duration::from_millis(900), body: 1 << 16 };
         let tools = Arc::new(Tools::new(Trust::of_host(), limits, BTreeMap::new()));
-        let tempo = Tempo { look: Duration::from_millis(20), between_power_ons: Duration::from_millis(1) };
+        let tempo = Tempo { look: Duration::from_millis(20), between_power_ons };
         let (keeper, shared) = (self.keeper.clone(), tools.clone());
         self.tasks.spawn(async move {
             let orders = PowerOrders::new(keeper.clone(), shared, tempo);
@@ -372,6 +378,33 @@ async fn a_release_restarts_the_machine_into_the_network_or_waits_for_somebody()
     // It is not said again and again.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(own(&hall.keeper.state(), "m2").unwrap().trouble.clone().unwrap().attempts <= 2);
+}
+
+/// Controllers forget a boot that was asked for after a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_waits_for_its_turn_before_the_first_request_of_each_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let fakes: Vec<Fake> = (0..8).map(|_| Fake::start(Bmc { on: true, ..Bmc::default() })).collect();
+    let machines = fakes.iter().enumerate().map(|(n, fake)| machine(&format!("m{n}"), n as u8 + 1, fake, ""));
+    let mut hall = Hall::open(folder.path(), &machines.collect::<String>()).await;
+    for n in 0..8 {
+        wiped(&hall, &format!("m{n}"), n + 1).await;
+    }
+    let is_between = |fake: &Fake| {
+        let has_boot = fake.get().log.iter().any(|line| line.contains("\"Pxe\""));
+        has_boot && !fake.resets().iter().any(|reset| reset == "On")
+    };
+    let (began, most) = (Instant::now(), Cell::new(0));
+    hall.run_apart(false, Duration::from_millis(500));
+    hall.until("all are restarted", |_| {
+        most.set(most.get().max(fakes.iter().filter(|fake| is_between(fake)).count()));
+        fakes.iter().all(|fake| fake.resets().len() == 2)
+    })
+    .await;
+    assert!(most.get() <= 4, "{} machines had a boot set and were not switched on yet", most.get());
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(3500), "{took:?}: seven pauses");
+    assert!(took < Duration::from_millis(6500), "{took:?}: a machine waits no more than one pause");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

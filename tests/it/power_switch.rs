@@ -263,13 +263,37 @@ async fn ipmitool_gets_its_password_in_the_environment_and_the_suite_is_remember
     assert_eq!(metal.send(PowerStep::BootOnce).await, Ok(()));
     let calls = std::fs::read_to_string(log).unwrap();
     let way = "-I lanplus -H 192.0.2.1 -p 9623 -C";
-    let rest = "-N 2 -R 3 -U operator -E chassis";
+    let rest = "-N 2 -R 3 -U operator -E";
+    let keep = format!("{way} 3 {rest} raw 0x00 0x08 0x03 0x08 [calvin:x] []\n");
     let wanted = format!(
-        "{way} 17 {rest} power status [calvin:x] []\n{way} 3 {rest} power status [calvin:x] []\n\
-         {way} 3 {rest} power off [calvin:x] []\n{way} 3 {rest} bootdev pxe [calvin:x] []\n\
-         {way} 3 {rest} bootdev pxe options=efiboot [calvin:x] []\n"
+        "{way} 17 {rest} chassis power status [calvin:x] []\n{way} 3 {rest} chassis power status [calvin:x] []\n\
+         {way} 3 {rest} chassis power off [calvin:x] []\n\
+         {keep}{way} 3 {rest} chassis bootdev pxe [calvin:x] []\n\
+         {keep}{way} 3 {rest} chassis bootdev pxe options=efiboot [calvin:x] []\n"
     );
     assert_eq!(calls, wanted);
+}
+
+#[tokio::test]
+async fn a_controller_of_ipmi_that_can_not_keep_a_boot_is_asked_for_one_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let limits = Limits { whole: Duration::from_millis(1500), ..limits() };
+    let with = |raw: &str| {
+        let (start, end) = ("case \"$*\" in\n*' raw '*)", "echo \"$*\" >>");
+        let text = format!("{start} {raw};;\n*) {end} {};;\nesac", log.display());
+        ipmi(calling(script(folder.path(), "ipmitool", &text), limits))
+    };
+    let refused = "echo 'Unable to send RAW command (rsp=0x80): Unknown' >&2; exit 1";
+    assert_eq!(with(refused).send(PowerStep::BootOnce).await, Ok(()));
+    assert!(std::fs::read_to_string(&log).unwrap().contains("chassis bootdev pxe"));
+    std::fs::remove_file(&log).unwrap();
+    // Where it is not known what came of it, no boot was set for certain.
+    for (text, is_login) in [("echo 'RAKP 2 HMAC is invalid' >&2; exit 1", true), ("sleep 60", false)] {
+        let failure = with(text).send(PowerStep::BootOnce).await.unwrap_err();
+        assert!(failure.fault.is_login() == is_login && !failure.may_have_acted, "{}", failure.fault);
+        assert!(!log.exists(), "{text}");
+    }
 }
 
 #[tokio::test]

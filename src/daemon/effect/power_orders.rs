@@ -44,13 +44,16 @@ pub struct PowerOrders {
     keeper: Keeper,
     tools: Arc<Tools>,
     tempo: Tempo,
+    /// When the next machine that is to be switched on gets its first request.
+    begin: Mutex<Instant>,
     /// When the next machine may be switched on.
     power_on: Mutex<Instant>,
 }
 
 impl PowerOrders {
     pub fn new(keeper: Keeper, tools: Arc<Tools>, tempo: Tempo) -> PowerOrders {
-        PowerOrders { keeper, tools, tempo, power_on: Mutex::new(Instant::now()) }
+        let now = Instant::now();
+        PowerOrders { keeper, tools, tempo, begin: Mutex::new(now), power_on: Mutex::new(now) }
     }
 }
 
@@ -123,6 +126,10 @@ impl Work<'_> {
                 }
                 Next::Send(step) => {
                     self.late(seen)?;
+                    if self.sent.is_none() && steps.contains(&PowerStep::On) {
+                        // The others of a crowd wait here: later they would be off, and controllers forget a boot.
+                        self.pace(&self.orders.begin).await;
+                    }
                     self.send(step).await?;
                 }
                 Next::Wait => {
@@ -182,7 +189,7 @@ impl Work<'_> {
     /// Sends one request, which is on disk before.
     async fn send(&mut self, step: PowerStep) -> End<()> {
         if step == PowerStep::On {
-            self.pace().await;
+            self.pace(&self.orders.power_on).await;
         }
         let before = self.sent;
         self.note(step).await?;
@@ -236,9 +243,9 @@ impl Work<'_> {
         }
     }
 
-    /// Waits until a machine may be switched on.
-    async fn pace(&self) {
-        let mut next = self.orders.power_on.lock().await;
+    /// Waits for the turn of this machine: one after the other passes, as far apart as machines are switched on.
+    async fn pace(&self, next: &Mutex<Instant>) {
+        let mut next = next.lock().await;
         tokio::time::sleep_until(*next).await;
         *next = Instant::now() + self.orders.tempo.between_power_ons;
     }
@@ -259,7 +266,10 @@ impl Work<'_> {
     fn is_late(&self) -> bool {
         let end = |since: Time| since + PATIENCE;
         match self.task() {
-            Task::Power { order, .. } => now() >= order.until,
+            // Its turn may have come late: what was begun is not left half way.
+            Task::Power { order, .. } => {
+                now() >= self.sent.map_or(order.until, |sent| end(sent.at).max(order.until))
+            }
             // It waits for its controller or for a person, and is asked for again when the order is overdue.
             Task::Restart { .. } => self.sent.is_some_and(|sent| now() >= end(sent.at)),
             _ => now() >= self.sent.map_or(self.pending.since + DAY, |sent| end(sent.at)),
