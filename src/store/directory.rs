@@ -144,26 +144,36 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The first name that says that a file is damaged, and that is free.
-fn name_aside(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    (1..).map(|number| path.with_file_name(format!("{name}.lost-{number}"))).find(|path| !path.exists())
+/// The names that say that a file is damaged, in order.
+fn names_aside(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let path = path.to_owned();
+    (1_u64..).map(move |number| path.with_file_name(format!("{name}.lost-{number}")))
 }
 
-/// Gives what is damaged a second name, which says so, before it is written anew; nothing if it is not there.
+/// Gives what is damaged a second name, which says so, before it is written anew; nothing if it is not there, or got
+/// one before.
 pub(super) fn keep_aside(path: &Path) -> io::Result<()> {
-    let kept = name_aside(path).map_or(Ok(()), |free| {
-        std::fs::hard_link(path, &free).or_else(|_| std::fs::copy(path, &free).map(drop))
-    });
-    match kept {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => sync(path),
+    let own = match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata?,
+    };
+    for name in names_aside(path) {
+        match std::fs::metadata(&name) {
+            Ok(other) if (other.dev(), other.ino()) == (own.dev(), own.ino()) => return Ok(()),
+            Ok(_) => {}
+            Err(_) => {
+                std::fs::hard_link(path, &name).or_else(|_| std::fs::copy(path, &name).map(drop))?;
+                return sync(path);
+            }
+        }
     }
+    Ok(())
 }
 
 /// Puts what is damaged out of the way, under a name that says so; nothing if it is not there.
 pub(super) fn aside(path: &Path) -> io::Result<()> {
-    let free = name_aside(path);
+    let free = names_aside(path).find(|name| !name.exists());
     match free.map_or(Ok(()), |free| std::fs::rename(path, free)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => sync(path),

@@ -1,5 +1,6 @@
 //! Opening a state directory: what is new, what is old, what was lost.
 
+mod anew;
 mod new_entry;
 
 use std::fmt;
@@ -106,12 +107,17 @@ impl Opening<'_> {
             Said::Frame(_) | Said::Nothing => return Ok(false),
         };
         saved.restored = true;
-        let (phase, record_key) = (mark.phase, mark.record_key);
-        *mark = Mark { record_key, ..Mark::new(phase, &self.fresh) };
-        mark.write(self.directory).map_err(|error| self.failed(error))?;
+        self.begin_lineage(mark)?;
         self.remarks
             .push(format!("{what}: all installations are doubtful, as after `voldemort state restore`"));
         Ok(true)
+    }
+
+    /// Makes the directory one of another lineage: what was given out before opens nothing. Records are proven as before.
+    fn begin_lineage(&self, mark: &mut Mark) -> Result<(), StoreError> {
+        let (phase, record_key) = (mark.phase, mark.record_key);
+        *mark = Mark { record_key, ..Mark::new(phase, &self.fresh) };
+        mark.write(self.directory).map_err(|error| self.failed(error))
     }
 
     fn failed(&self, cause: io::Error) -> StoreError {
@@ -145,7 +151,10 @@ impl Opening<'_> {
             }
         };
         match mark.phase {
-            Phase::Making => self.make(&mut mark)?,
+            Phase::Making => {
+                self.refuse_remains()?;
+                self.make(&mut mark)?;
+            }
             Phase::Upgrading => self.upgrade01(&mut mark)?,
             Phase::Ready if mark.is_former => self.upgrade02(&mut mark)?,
             Phase::Tidying => self.tidy(&mut mark)?,
@@ -184,7 +193,7 @@ impl Opening<'_> {
             let what = format!("{} is {state}{}", former.display(), beside.unwrap_or_default());
             let remark = self.accept.or_refuse(Loss::Records, what)?;
             self.remarks.push(remark);
-            return self.start_over_with_leases();
+            return self.start_over_with_leases(1);
         }
         mark.write(self.directory).map_err(|error| self.failed(error))?;
         self.make(&mut mark)?;
@@ -193,7 +202,7 @@ impl Opening<'_> {
 
     /// Makes everything but the key. What a daemon left that died while it did is gone.
     fn make(&mut self, mark: &mut Mark) -> Result<(), StoreError> {
-        self.fill(mark, 1, 0, 1, &[], &[])?;
+        self.fill(mark, 1, &[], &[])?;
         mark.enter(Phase::Ready, self.directory).map_err(|error| self.failed(error))
     }
 
@@ -201,13 +210,11 @@ impl Opening<'_> {
     fn fill(
         &self,
         mark: &Mark,
-        number: u64,
-        sequence: u64,
         next_event: u64,
         entries: &[NewEntry],
         events: &[(u64, Event)],
     ) -> Result<(), StoreError> {
-        self.write_log(mark, number, sequence, next_event, entries)?;
+        self.write_log(mark, 1, 0, next_event, entries)?;
         Events::create(self.directory, events).map_err(|error| self.unusable(events::FILE, &error))?;
         former::refuse(self.directory).map_err(|error| self.failed(error))
     }
@@ -223,44 +230,6 @@ impl Opening<'_> {
         let keys = Keys::new(&mark.record_key);
         Log::create(&self.disk, &keys, number, sequence, next_event, entries.iter())
             .map_err(|error| self.unusable(log::SNAPSHOT, &error))
-    }
-
-    /// A directory whose records are gone, which a person accepted: another lineage, with doubtful
-    /// installations.
-    fn start_over(&mut self, entries: &[NewEntry], next_event: u64) -> Result<Mark, StoreError> {
-        let failed = |error| StoreError::Directory { path: self.directory.into(), cause: error };
-        self.keep_log_aside()?;
-        for (name, place) in former::places(self.directory) {
-            if place == FormerFile::Other {
-                directory::aside(&self.directory.join(name)).map_err(failed)?;
-            }
-        }
-        for name in [v01::OLD, v01::JOURNAL, events::FILE] {
-            directory::aside(&self.directory.join(name)).map_err(failed)?;
-        }
-        directory::remove(&self.directory.join(last::FILE)).map_err(failed)?;
-        let mut mark = Mark::new(Phase::Making, &self.fresh);
-        mark.write(self.directory).map_err(failed)?;
-        self.fill(&mark, 1, 0, next_event, entries, &[])?;
-        mark.enter(Phase::Ready, self.directory).map_err(failed)?;
-        Ok(mark)
-    }
-
-    /// Gives the files of the log second names, before they are written anew.
-    fn keep_log_aside(&self) -> Result<(), StoreError> {
-        let numbers = self.image()?.numbers().map(log::segment).collect::<Vec<_>>();
-        for name in numbers.iter().map(String::as_str).chain([log::SNAPSHOT]) {
-            directory::keep_aside(&self.directory.join(name)).map_err(|error| self.failed(error))?;
-        }
-        Ok(())
-    }
-
-    /// The same, with no more than the leases that earlier versions left.
-    fn start_over_with_leases(&mut self) -> Result<Mark, StoreError> {
-        let leases = self.salvaged_leases()?.into_iter().map(Record::Lease4);
-        let records = leases.chain([Record::Restored(true)]);
-        let entries: Vec<NewEntry> = records.map(NewEntry::Record).collect();
-        self.start_over(&entries, 1)
     }
 
     /// The leases of earlier versions that can be read, whatever else was lost.
@@ -283,10 +252,11 @@ impl Opening<'_> {
             return self.start_over(&entries, next_event);
         }
         let image = self.image()?;
-        if image.is_empty() {
-            return self.start_over_with_leases();
-        }
         let (laid, _, next_event) = image.salvage(None);
+        // No more than a segment was begun, where a start ended that should have written what is left.
+        if laid.entries.is_empty() {
+            return self.start_over_with_leases(next_event.max(1));
+        }
         let entries = salvaged(&laid);
         self.start_over(&entries, next_event)
     }
@@ -309,7 +279,7 @@ impl Opening<'_> {
             Err(FormerError::Unusable(what)) => {
                 let remark = self.accept.or_refuse(Loss::Records, what)?;
                 self.remarks.push(remark);
-                *mark = self.start_over_with_leases()?;
+                *mark = self.start_over_with_leases(1)?;
                 return Ok(());
             }
         };
@@ -322,7 +292,7 @@ impl Opening<'_> {
         }
         let next = saved.events.last().map_or(1, |(number, _)| number + 1);
         let events = saved.events.clone();
-        self.fill(mark, 1, 0, next, &carried_over(saved), &events)?;
+        self.fill(mark, next, &carried_over(saved), &events)?;
         mark.enter(Phase::Ready, self.directory).map_err(failed)?;
         self.forget_former().map_err(failed)?;
         self.remarks
@@ -338,7 +308,7 @@ impl Opening<'_> {
             Err(v02::Lost::Records(what) | v02::Lost::Leases(what)) => {
                 let remark = self.accept.or_refuse(Loss::Records, what)?;
                 self.remarks.push(remark);
-                *mark = self.start_over_with_leases()?;
+                *mark = self.start_over_with_leases(1)?;
                 return Ok(());
             }
         };
@@ -403,7 +373,7 @@ impl Opening<'_> {
     }
 
     /// Opens the log; one of which something was lost is refused, or written anew with what is left.
-    fn log(&mut self, mark: Mark) -> Result<(Mark, Log<Files>, Saved), StoreError> {
+    fn log(&mut self, mut mark: Mark) -> Result<(Mark, Log<Files>, Saved), StoreError> {
         let keys = Keys::new(&mark.record_key);
         let noted = events::noted(self.directory);
         let read = |loaded: &Loaded| {
@@ -422,24 +392,23 @@ impl Opening<'_> {
         let image = self.image()?;
         let (laid, sequence, next_event) = image.salvage(Some(&keys));
         let passed = image.load(&keys, None, Mode::WithoutLeases, &|name| self.disk.show(name));
-        let mark = match passed.and_then(|loaded| loaded.reaches(noted).map(|()| loaded)) {
+        match passed.and_then(|loaded| loaded.reaches(noted).map(|()| loaded)) {
             Ok(loaded) => {
                 let what = format!("{what}: leases of IPv4 addresses were lost");
                 let remark = self.accept.or_refuse(Loss::Leases, what)?;
                 self.remarks.push(remark);
                 let entries: Vec<NewEntry> = loaded.laid.raws().map(NewEntry::Raw).collect();
                 self.keep_log_aside()?;
-                self.write_log(&mark, image.last() + 1, sequence, loaded.next_event, &entries)?;
-                mark
+                self.write_log(&mark, image.free_number(&keys), sequence, loaded.next_event, &entries)?;
             }
             Err(_) => {
                 let what = format!("{what}: what was installed, assigned and protected is not known");
                 let remark = self.accept.or_refuse(Loss::Records, what)?;
                 self.remarks.push(remark);
-                self.start_over(&salvaged(&laid), next_event)?
+                let number = image.free_number(&keys);
+                self.renew(&mut mark, number, sequence, next_event, &salvaged(&laid))?;
             }
-        };
-        let keys = Keys::new(&mark.record_key);
+        }
         let opened = Log::open(&self.disk, &keys, |loaded| Ok(Saved::of(&loaded.laid)));
         let (log, mut saved) = opened.map_err(|error| StoreError::Unusable(error.to_string()))?;
         saved.next_event = log.next_event();

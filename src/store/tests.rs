@@ -208,6 +208,78 @@ fn a_part_that_is_missing_empty_or_damaged_is_refused() {
 }
 
 #[test]
+fn a_start_that_agrees_to_a_loss_and_is_cut_short_loses_nothing() {
+    let first = log::segment(1);
+    for (file, loss) in [(log::SNAPSHOT, Loss::Records), (&*first, Loss::Records), (mark::FILE, Loss::Key)] {
+        let folder = tempfile::tempdir().unwrap();
+        with_everything(folder.path());
+        let key = std::fs::read(folder.path().join(mark::FILE)).unwrap();
+        std::fs::remove_file(folder.path().join(file)).unwrap();
+        // What keeps a new log from being written, as a full disk does.
+        let obstacle = folder.path().join(log::snapshot::DRAFT);
+        std::fs::create_dir(&obstacle).unwrap();
+        for _ in 0..2 {
+            let cut = Store::open_accepting(folder.path(), || [8; 48], Accept(vec![loss]));
+            assert!(cut.unwrap_err().to_string().contains(log::SNAPSHOT), "{file}");
+            let error = refusal(folder.path());
+            assert!(error.contains(file) && error.contains(&format!("--accept-loss {loss}")), "{error}");
+        }
+        std::fs::remove_dir(&obstacle).unwrap();
+        assert!(refusal(folder.path()).contains(file), "it is refused until somebody agrees again");
+        let saved = accepting(folder.path(), loss);
+        assert!(saved.restored && saved.remarks.iter().any(|remark| remark.contains(".lost-1")), "{file}");
+        if file != first {
+            assert_eq!((&saved.installs[..], &saved.leases[..]), (&[install()][..], &[lease(1, 1, 9)][..]));
+            assert_eq!(saved.protected, ["rack2".parse::<Name>().unwrap()]);
+        }
+        if file != mark::FILE {
+            let kept = std::fs::read(folder.path().join("state.key.lost-1")).unwrap();
+            assert!(kept == key, "the key that the kept files are proven with is kept");
+        }
+        let again = open(folder.path()).1;
+        assert!(again.restored && again.remarks.is_empty(), "{file}: {:?}", again.remarks);
+        assert_eq!((again.lineage, again.installs), (saved.lineage, saved.installs));
+    }
+}
+
+/// As version 0.2.0 left a directory.
+#[test]
+fn a_directory_in_the_making_beside_files_that_were_put_aside_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    with_everything(folder.path());
+    let names = [log::SNAPSHOT.to_owned(), log::segment(1)];
+    let rename = |from: &str, to: &str| std::fs::rename(folder.path().join(from), folder.path().join(to));
+    names.iter().for_each(|name| rename(name, &format!("{name}.lost-1")).unwrap());
+    Mark::new(mark::Phase::Making, &[8; 48]).write(folder.path()).unwrap();
+    let error = refusal(folder.path());
+    assert!(error.contains(".lost-1: a start") && error.contains("--accept-loss key"), "{error}");
+    // It says how to go on, and that is so.
+    names.iter().for_each(|name| rename(&format!("{name}.lost-1"), name).unwrap());
+    rename(mark::FILE, "away").unwrap();
+    assert!(refusal(folder.path()).contains("--accept-loss key"));
+    let saved = accepting(folder.path(), Loss::Key);
+    assert_eq!((saved.installs, saved.protected.len(), saved.restored), (vec![install()], 1, true));
+}
+
+#[test]
+fn a_file_that_was_kept_aside_is_not_kept_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a");
+    directory::keep_aside(&file).unwrap();
+    let kept = || std::fs::read_dir(folder.path()).unwrap().count() - usize::from(file.exists());
+    assert_eq!(kept(), 0, "it is not there");
+    for (text, number) in [("1", 1), ("2", 2)] {
+        directory::put(&file, text.as_bytes()).unwrap();
+        for _ in 0..2 {
+            directory::keep_aside(&file).unwrap();
+            assert_eq!(kept(), number);
+        }
+        let name = folder.path().join(format!("a.lost-{number}"));
+        assert_eq!(std::fs::read_to_string(name).unwrap(), text);
+    }
+}
+
+#[test]
 fn what_a_dead_first_start_left_is_no_loss() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();

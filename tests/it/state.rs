@@ -306,6 +306,30 @@ fn damage_to_what_an_earlier_version_wrote_is_carried_over() {
     }
 }
 
+/// The records of version 0.1 are gone, and the start that agreed to this could not write a new log.
+#[test]
+fn leases_of_version_0_1_outlive_a_start_that_was_cut_short() {
+    let agreeing = |state: &Path| {
+        let accept = Accept(vec![Loss::Records, Loss::Key]);
+        Store::open_accepting(state, || [7; 48], accept).map(|(_, saved)| saved)
+    };
+    let lost = || {
+        let state = unpacked("cb52119", "killed");
+        std::fs::write(state.path().join("state.redb"), "").unwrap();
+        state
+    };
+    let (whole, cut) = (lost(), lost());
+    let expected = agreeing(whole.path()).unwrap().leases;
+    assert!(!expected.is_empty());
+    let obstacle = cut.path().join("records.snapshot.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    agreeing(cut.path()).unwrap_err();
+    std::fs::remove_dir(&obstacle).unwrap();
+    let error = Store::open(cut.path(), || [7; 48]).unwrap_err().to_string();
+    assert!(error.contains("--accept-loss"), "{error}");
+    assert_eq!(agreeing(cut.path()).unwrap().leases, expected);
+}
+
 /// A part that was lost before the upgrade is no reason to take the rest for new.
 #[test]
 fn a_lost_part_of_an_earlier_version_s_directory_refuses_the_upgrade() {
@@ -320,8 +344,15 @@ fn a_lost_part_of_an_earlier_version_s_directory_refuses_the_upgrade() {
                 let error = Store::open(state.path(), || [7; 48]).unwrap_err().to_string();
                 assert!(error.contains(file) && error.contains(&format!("--accept-loss {loss}")), "{error}");
             }
-            let accept = Accept(vec![loss]);
-            let (store, saved) = Store::open_accepting(state.path(), || [7; 48], accept).unwrap();
+            let accept = || Accept(vec![loss]);
+            // A start that can't write the new log loses nothing.
+            let obstacle = state.path().join("records.snapshot.new");
+            std::fs::create_dir(&obstacle).unwrap();
+            Store::open_accepting(state.path(), || [7; 48], accept()).unwrap_err();
+            std::fs::remove_dir(&obstacle).unwrap();
+            let error = Store::open(state.path(), || [7; 48]).unwrap_err().to_string();
+            assert!(error.contains(file) && error.contains(&format!("--accept-loss {loss}")), "{error}");
+            let (store, saved) = Store::open_accepting(state.path(), || [7; 48], accept()).unwrap();
             match loss {
                 Loss::Leases => {
                     assert!(saved.leases.is_empty() && saved.installs.len() == 5 && !saved.restored);

@@ -250,6 +250,12 @@ impl Image {
         self.segments.keys().copied()
     }
 
+    /// A number above those of all segments that are there, and of the one that the snapshot says it is followed by.
+    pub fn free_number(&self, keys: &Keys) -> u64 {
+        let begin = self.snapshot.as_ref().and_then(|bytes| read::begin(bytes, keys).ok());
+        self.last().max(begin.map_or(0, |begin| begin.number)) + 1
+    }
+
     /// The number of the last segment; 0 without any.
     pub fn last(&self) -> u64 {
         self.segments.keys().next_back().copied().unwrap_or(0)
