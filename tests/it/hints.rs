@@ -243,3 +243,27 @@ fn a_static_address_of_ipv6_does_not_keep_the_router_from_being_learnt() {
     // The installer keeps the route that it has where there is no other than IPv6's.
     assert!(rendered.contains(" --activate"), "{rendered}");
 }
+
+fn json(rendered: &str) -> serde_json::Value {
+    let ends = (rendered.find('{').unwrap(), rendered.rfind('}').unwrap());
+    serde_json::from_str(&rendered[ends.0..=ends.1]).unwrap_or_else(|error| panic!("{error}: {rendered}"))
+}
+
+#[test]
+fn core_os_learns_its_ipv6_router_and_has_its_domain() {
+    let words = "ignition.config.url={{ answers_url }}";
+    let subnet = "ipv6 = { cidr = \"2001:db8::/64\" }\n";
+    let fixed = "address6 = \"2001:db8::21\"\nvars = { network = \"static\" }";
+    let (code, report, rendered) = checked(subnet, words, "ignition", fixed);
+    assert_eq!(code, 0, "{report}");
+    let found = json(&rendered);
+    let files = found["storage"]["files"].as_array().unwrap();
+    let place = "/etc/NetworkManager/system-connections/boot.nmconnection";
+    let file = files.iter().find(|file| file["path"] == place).unwrap();
+    let source = file["contents"]["source"].as_str().unwrap().strip_prefix("data:;base64,").unwrap();
+    let text = String::from_utf8(voldemort::model::from_base64(source).unwrap()).unwrap();
+    let (four, six) = text.split_once("[ipv6]\n").unwrap();
+    assert!(six.contains("method=auto\naddress1=2001:db8::21/64\n"), "{text}");
+    // It is in one of the two sections.
+    assert!(four.contains("dns-search=lab.example;\n") && !six.contains("dns-search"), "{text}");
+}
