@@ -30,6 +30,8 @@ pub struct Limits {
     pub layouts: &'static [&'static str],
     /// Whether `mirror` may begin with `https://`.
     pub https_mirror: bool,
+    /// The account that it makes an administrator where `user` is empty; empty where it makes none.
+    pub own_account: &'static str,
 }
 
 impl Limits {
@@ -262,6 +264,7 @@ mod tests {
             groups: false,
             layouts: &["plain", "raid1", "encrypted"],
             https_mirror: false,
+            own_account: "",
         };
         let values: Values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();

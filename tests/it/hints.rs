@@ -267,3 +267,24 @@ fn core_os_learns_its_ipv6_router_and_has_its_domain() {
     // It is in one of the two sections.
     assert!(four.contains("dns-search=lab.example;\n") && !six.contains("dns-search"), "{text}");
 }
+
+/// Ignition refuses two accounts of one name; of cloud-init's the first wins, an administrator.
+#[test]
+fn the_account_that_a_template_makes_is_not_made_twice() {
+    let user =
+        |name: &str, more: &str| format!("users = [{{ name = \"{name}\", ssh-keys = \"{KEY}\" }}]\n{more}");
+    let ignition = "ignition.config.url={{ answers_url }}";
+    let autoinstall = "autoinstall\", \"ds=nocloud-net;s={{ answers_base_url }}";
+    for (words, template, name) in [(ignition, "ignition", "core"), (autoinstall, "autoinstall", "ubuntu")] {
+        let (code, report, _) = checked("", words, template, &user(name, ""));
+        assert!(code == 1 && report.contains("without `user`"), "{report}");
+        let (code, report, _) = checked("", words, template, &user(name, "vars = { user = \"ops\" }"));
+        assert_eq!(code, 0, "{report}");
+    }
+    let sudo = "users = [{ name = \"dev\", groups = [\"sudo\"], sudo = true }, { name = \"b\", groups = [], sudo = true }]";
+    let (code, report, rendered) = checked("", ignition, "ignition", sudo);
+    assert_eq!(code, 0, "{report}");
+    let found = json(&rendered);
+    let groups = |at: usize| found["passwd"]["users"][at]["groups"].to_string();
+    assert_eq!([groups(1), groups(2)], ["[\"sudo\"]", "[\"sudo\"]"]);
+}

@@ -14,8 +14,16 @@ pub(super) fn user(_: &Limits, values: &Values) -> Option<String> {
     login(user).map(|why| format!("can't be `{}`: {why}", shown(user))).filter(|_| !user.is_empty())
 }
 
-pub(super) fn users(_: &Limits, values: &Values) -> Option<String> {
-    let mut known = vec![text(values, "user")];
+pub(super) fn users(limits: &Limits, values: &Values) -> Option<String> {
+    let (first, taken) = match text(values, "user") {
+        "" => (
+            limits.own_account,
+            "without `user` its template makes that one the administrator; set `user`, or give this one's \
+             keys as `ssh-keys`",
+        ),
+        user => (user, "so is `user`"),
+    };
+    let mut known = vec![first];
     for account in list(values, "users") {
         let Value::Table(account) = account else { continue };
         let name = match account.get("name") {
@@ -27,7 +35,7 @@ pub(super) fn users(_: &Limits, values: &Values) -> Option<String> {
             return account_is(&why);
         }
         if known.contains(&name) {
-            return account_is(if known[0] == name { "so is `user`" } else { "there are two of that name" });
+            return account_is(if known[0] == name { taken } else { "there are two of that name" });
         }
         known.push(name);
         let groups = match account.get("groups") {
@@ -160,6 +168,7 @@ mod tests {
         groups: false,
         layouts: &[],
         https_mirror: true,
+        own_account: "core",
     };
 
     fn string(text: &str) -> Value {
@@ -213,6 +222,11 @@ mod tests {
             let found = found(accounts).unwrap();
             assert!(found.contains(words), "{found}");
         }
+        // The template's own account is made where no other is named.
+        assert_eq!(found(vec![account("core", &[])]), None);
+        let own = users(&LIMITS, &values("users", Value::List(vec![account("core", &[])])));
+        assert!(own.as_ref().is_some_and(|said| said.contains("without `user`")), "{own:?}");
+        assert_eq!(users(&LIMITS, &values("users", Value::List(vec![account("dev", &[])]))), None);
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub(super) static INSTALLER: Installer = Installer {
             groups: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
+            own_account: "",
         },
         proof: Proof::Rendered,
         proven_by: "nothing but its form, JSON, by a test",

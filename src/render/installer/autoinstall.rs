@@ -54,6 +54,7 @@ pub(super) static INSTALLER: Installer = Installer {
             groups: false,
             layouts: &["plain", "lvm", "raid1", "encrypted", "direct", "zfs"],
             https_mirror: true,
+            own_account: "ubuntu",
         },
     }),
 };

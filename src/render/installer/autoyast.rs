@@ -51,6 +51,7 @@ pub(super) static INSTALLER: Installer = Installer {
             groups: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
+            own_account: "",
         },
     }),
 };

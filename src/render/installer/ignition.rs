@@ -48,6 +48,7 @@ pub(super) static INSTALLER: Installer = Installer {
             groups: false,
             layouts: &[],
             https_mirror: true,
+            own_account: "core",
         },
     }),
 };
@@ -76,8 +77,35 @@ fn read(text: &str) -> Vec<Finding> {
     // In JSON that its author wrote on several lines the version stands on one of them.
     let line = text.lines().position(|line| line.to_ascii_lowercase().contains("\"version\""));
     let wrong = member(&value, "ignition").and_then(|ignition| member(ignition, "version"));
-    let wrong = version(wrong).err();
-    wrong.map(|message| refused(line.map_or(1, |at| at + 1), 1, message)).into_iter().collect()
+    if let Err(message) = version(wrong) {
+        return vec![refused(line.map_or(1, |at| at + 1), 1, message)];
+    }
+    let is_third = wrong.and_then(Value::as_str).is_some_and(|version| version.starts_with("3."));
+    let twice = if is_third { twice(&value) } else { None };
+    twice.map(|message| refused(1, 1, message)).into_iter().collect()
+}
+
+/// Two accounts of one name, or a group or key of an account twice: Ignition refuses lists with two entries that mean one
+/// thing.
+fn twice(value: &Value) -> Option<String> {
+    let list = |of: &Value, name: &str| member(of, name)?.as_array().cloned();
+    let repeated = |texts: Vec<&str>| {
+        let again = texts.iter().enumerate().find(|(at, text)| texts[..*at].contains(text));
+        again.map(|(_, text)| text.chars().take(40).collect::<String>())
+    };
+    let users = list(member(value, "passwd")?, "users")?;
+    let name = |user: &Value| member(user, "name").and_then(Value::as_str).map(str::to_owned);
+    let names: Vec<String> = users.iter().filter_map(name).collect();
+    if let Some(name) = repeated(names.iter().map(String::as_str).collect()) {
+        return Some(format!("there are two accounts `{name}`"));
+    }
+    users.iter().find_map(|user| {
+        ["groups", "sshAuthorizedKeys"].iter().find_map(|part| {
+            let texts = list(user, part)?;
+            let text = repeated(texts.iter().filter_map(Value::as_str).collect())?;
+            Some(format!("`{part}` of account `{}` have `{text}` twice", name(user).unwrap_or_default()))
+        })
+    })
 }
 
 /// A member of an object. Go's `encoding/json`, which Ignition reads by, does not mind the case of
@@ -148,6 +176,16 @@ mod tests {
             (r#"{"ignition": {"version": 3}}"#, 1, "text"),
             ("{\n\"ignition\": {\n\"version\": \"3.4\"}}", 3, "`3.4.0`"),
             ("variant: fcos\nversion: 1.5.0\n", 1, "Butane"),
+            (
+                r#"{"ignition": {"version": "3.3.0"}, "passwd": {"users": [{"name": "a"}, {"name": "a"}]}}"#,
+                1,
+                "two accounts `a`",
+            ),
+            (
+                r#"{"ignition": {"version": "3.3.0"}, "passwd": {"users": [{"name": "a", "groups": ["b", "b"]}]}}"#,
+                1,
+                "`b` twice",
+            ),
         ] {
             let (at, _, message) = said(text).unwrap();
             assert!(at == line && message.contains(words), "{text}: {at} {message}");

@@ -59,6 +59,7 @@ pub(super) static INSTALLER: Installer = Installer {
             groups: false,
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: false,
+            own_account: "",
         },
     }),
 };

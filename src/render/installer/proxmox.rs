@@ -62,6 +62,7 @@ pub(super) static INSTALLER: Installer = Installer {
             groups: false,
             layouts: &["lvm", "xfs", "zfs", "btrfs", "raid1"],
             https_mirror: true,
+            own_account: "",
         },
     }),
 };

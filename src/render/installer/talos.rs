@@ -68,6 +68,7 @@ pub(super) static INSTALLER: Installer = Installer {
             groups: false,
             layouts: &[],
             https_mirror: true,
+            own_account: "",
         },
     }),
 };
