@@ -475,6 +475,12 @@ async fn links_stay_inside_and_submodules_outside() {
     symlink("real/x.toml", lab.path("repo/inventory/link.toml")).unwrap();
     symlink("real", lab.path("repo/inventory/folder")).unwrap();
     symlink("..", lab.path("repo/inventory/real/up")).unwrap();
+    // Through a folder that is a link itself, and up from where the link is, however it was reached.
+    symlink("folder/x.toml", lab.path("repo/inventory/through.toml")).unwrap();
+    lab.write("inventory/deep/below/y.toml", "y");
+    lab.write("inventory/deep/z.toml", "z");
+    symlink("../z.toml", lab.path("repo/inventory/deep/below/beside.toml")).unwrap();
+    symlink("deep/below", lab.path("repo/inventory/near")).unwrap();
     let head = lab.git(&["rev-parse", "HEAD"]);
     lab.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},inventory/sub")]);
     lab.git(&["add", "inventory"]);
@@ -482,8 +488,14 @@ async fn links_stay_inside_and_submodules_outside() {
     let mut source = lab.follow(&lab.url(), Reference::Default, "inventory");
     let snapshot = source.snapshot().await;
     let names: Vec<&str> = snapshot.files.keys().map(|path| &**path).collect();
-    assert_eq!(names, ["a.toml", "folder/x.toml", "link.toml", "real/x.toml"]);
-    assert_eq!(text(&snapshot, "link.toml"), "x");
+    let deep = ["deep/below/beside.toml", "deep/below/y.toml", "deep/z.toml"];
+    let near = ["near/beside.toml", "near/y.toml"];
+    let rest = ["real/x.toml", "through.toml"];
+    assert_eq!(names, [&["a.toml"], &deep[..], &["folder/x.toml", "link.toml"], &near, &rest].concat());
+    for path in ["link.toml", "through.toml"] {
+        assert_eq!(text(&snapshot, path), "x", "{path}");
+    }
+    assert_eq!(text(&snapshot, "near/beside.toml"), "z");
     symlink("../../repo/inventory/a.toml", lab.path("repo/inventory/leak.toml")).unwrap();
     lab.git(&["add", "inventory/leak.toml"]);
     lab.git(&["commit", "-q", "-m", "leak"]);

@@ -18,10 +18,10 @@ pub(crate) const FOLLOWED: &str = "refs/followed";
 /// Name and commit of the last fetch, for a start without the repository.
 const NOTE: &str = "followed.txt";
 /// Most files and folders of one inventory, deepest nesting, and links followed on the way to one
-/// file.
+/// file, as in Linux (path_resolution(7)).
 const MOST_FILES: usize = 1_000_000;
 const DEEPEST: usize = 128;
-const MOST_HOPS: usize = 16;
+const MOST_HOPS: usize = 40;
 /// Most commits that are looked at for one.
 const COMMITS_MAX: usize = 1000;
 /// Largest file, in bytes: libgit2 reads a file in one piece.
@@ -180,7 +180,7 @@ impl Mirror {
             held: 0,
             copied: 0,
         };
-        reader.folder(&tree, "", 0)?;
+        reader.folder(&tree, "", &mut vec![String::new()])?;
         let Reader { files, left_out, .. } = reader;
         let commit = Some(Commit {
             author: found.author().to_string().into(),
@@ -211,18 +211,29 @@ struct Reader<'r> {
     copied: u64,
 }
 
+/// A real path in the inventory, and what is there; `None` at its root.
+type Target = (String, Option<TreeEntry<'static>>);
+
+fn below(folder: &str, name: &str) -> String {
+    if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
+}
+
+fn outside(text: &str) -> String {
+    format!("the link leads out of the inventory, to {text}; {ELSEWHERE}")
+}
+
 /// As in Linux (PATH_MAX).
 const LONGEST_LINK: usize = 4096;
 /// What git writes into a tree beside plain files and folders.
 pub(super) const MODE_LINK: i32 = 0o120_000;
 
 impl Reader<'_> {
-    fn folder(&mut self, tree: &Tree<'_>, inside: &str, depth: usize) -> Result<(), SourceError> {
-        if depth > DEEPEST {
-            return Err(SourceError::Git(format!(
-                "`{inside}`: folders nested deeper than {DEEPEST}, or a circle of links"
-            )));
+    /// Reads a folder; `inside` is how it was reached, `above` are the real folders on the way to it, itself included.
+    fn folder(&mut self, tree: &Tree<'_>, inside: &str, above: &mut Vec<String>) -> Result<(), SourceError> {
+        if above.len() > DEEPEST + 1 {
+            return Err(SourceError::Git(format!("`{inside}`: folders nested deeper than {DEEPEST}")));
         }
+        let folder = above.last().cloned().unwrap_or_default();
         for entry in tree.iter() {
             self.entries += 1;
             if self.entries > MOST_FILES {
@@ -232,23 +243,33 @@ impl Reader<'_> {
                 continue;
             }
             let name = String::from_utf8_lossy(entry.name_bytes());
-            let path = if inside.is_empty() { name.to_string() } else { format!("{inside}/{name}") };
+            let path = below(inside, &name);
             match std::str::from_utf8(entry.name_bytes()) {
                 Err(_) => self.leave_out(&path, "the name is not UTF-8")?,
-                Ok(_) => self.entry(&entry, &path, depth)?,
+                Ok(_) if entry.filemode() == MODE_LINK => self.link(&below(&folder, &name), &path, above)?,
+                Ok(_) => self.entry(&entry, below(&folder, &name), &path, above)?,
             }
         }
         Ok(())
     }
 
-    fn entry(&mut self, entry: &TreeEntry<'_>, path: &str, depth: usize) -> Result<(), SourceError> {
-        if entry.filemode() == MODE_LINK {
-            return self.link(entry, path, depth);
-        }
+    /// Reads a file or folder; `real` is where it is, `path` how it was reached.
+    fn entry(
+        &mut self,
+        entry: &TreeEntry<'_>,
+        real: String,
+        path: &str,
+        above: &mut Vec<String>,
+    ) -> Result<(), SourceError> {
         match entry.kind() {
+            // A link led to a folder that holds it: a circle, which ends here.
+            Some(ObjectType::Tree) if above.contains(&real) => Ok(()),
             Some(ObjectType::Tree) => {
                 let tree = self.repository.find_tree(entry.id()).map_err(failed)?;
-                self.folder(&tree, path, depth + 1)
+                above.push(real);
+                self.folder(&tree, path, above)?;
+                above.pop();
+                Ok(())
             }
             Some(ObjectType::Blob) => {
                 match self.body(entry.id(), path)? {
@@ -273,57 +294,64 @@ impl Reader<'_> {
     }
 
     /// A link is replaced by what it leads to inside the inventory.
-    fn link(&mut self, entry: &TreeEntry<'_>, path: &str, depth: usize) -> Result<(), SourceError> {
-        let mut target = match self.target(entry.id(), path)? {
-            Ok(target) => target,
-            Err(why) => return self.leave_out(path, why),
-        };
-        for _ in 0..MOST_HOPS {
-            if target.is_empty() {
-                // Such a link holds itself: a circle, which ends here.
-                return Ok(());
-            }
-            let Ok(found) = self.root.get_path(Path::new(&target)) else {
-                return self.leave_out(path, format!("the link leads to `{target}`, which does not exist"));
-            };
-            if found.filemode() == MODE_LINK {
-                target = match self.target(found.id(), &target)? {
-                    Ok(target) => target,
-                    Err(why) => return self.leave_out(path, why),
-                };
-                continue;
-            }
-            let holds_itself = found.kind() == Some(ObjectType::Tree)
-                && format!("{path}/").starts_with(&format!("{target}/"));
-            return if holds_itself { Ok(()) } else { self.entry(&found, path, depth + 1) };
+    fn link(&mut self, real: &str, path: &str, above: &mut Vec<String>) -> Result<(), SourceError> {
+        match self.resolve(real)? {
+            Ok((target, Some(found))) => self.entry(&found, target, path, above),
+            // The inventory itself, which holds the link.
+            Ok((_, None)) => Ok(()),
+            Err(why) => self.leave_out(path, why),
         }
-        self.leave_out(path, "the link leads in a circle")
     }
 
-    /// Where the link at `path` leads, from the inventory's root, or why it leads nowhere in it.
-    fn target(&self, id: Oid, path: &str) -> Result<Result<String, String>, SourceError> {
+    /// Follows links in every part of a path, as Linux does: the real path, and what is there, which is `None` for the
+    /// inventory's root. Or why the path leads nowhere in the inventory.
+    fn resolve(&self, path: &str) -> Result<Result<Target, String>, SourceError> {
+        let mut ahead: Vec<String> = path.rsplit('/').map(str::to_owned).collect();
+        let (mut real, mut at, mut link, mut hops) = (String::new(), None, String::new(), 0);
+        while let Some(part) = ahead.pop() {
+            let is_folder = at.as_ref().is_none_or(|at: &TreeEntry<'_>| at.kind() == Some(ObjectType::Tree));
+            let missing = |real: &str| {
+                let rest = ahead.iter().rev().filter(|part| !part.is_empty());
+                let whole = rest.fold(real.to_owned(), |path, part| below(&path, part));
+                Ok(Err(format!("the link leads to `{whole}`, which does not exist")))
+            };
+            let next = match &*part {
+                _ if !is_folder => return missing(&below(&real, &part)),
+                "" | "." => continue,
+                ".." if real.is_empty() => return Ok(Err(outside(&link))),
+                ".." => real.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned(),
+                name => below(&real, name),
+            };
+            if next.is_empty() {
+                (real, at) = (next, None);
+                continue;
+            }
+            let Ok(found) = self.root.get_path(Path::new(&next)) else { return missing(&next) };
+            if found.filemode() != MODE_LINK {
+                (real, at) = (next, Some(found));
+                continue;
+            }
+            hops += 1;
+            if hops > MOST_HOPS {
+                return Ok(Err("the link leads in a circle".to_owned()));
+            }
+            link = match self.link_text(found.id())? {
+                Ok(text) if text.starts_with('/') => return Ok(Err(outside(&text))),
+                Ok(text) => text,
+                Err(why) => return Ok(Err(why)),
+            };
+            ahead.extend(link.rsplit('/').map(str::to_owned));
+        }
+        Ok(Ok((real, at)))
+    }
+
+    fn link_text(&self, id: Oid) -> Result<Result<String, String>, SourceError> {
         let (length, _) = self.odb.read_header(id).map_err(failed)?;
         if length > LONGEST_LINK {
             return Ok(Err(format!("it is a link of {length} bytes")));
         }
         let blob = self.repository.find_blob(id).map_err(failed)?;
-        let text = String::from_utf8_lossy(blob.content()).into_owned();
-        let outside = || format!("the link leads out of the inventory, to {text}; {ELSEWHERE}");
-        if text.starts_with('/') {
-            return Ok(Err(outside()));
-        }
-        let mut parts: Vec<&str> = path.split('/').collect();
-        parts.pop();
-        for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
-            if part == ".." {
-                if parts.pop().is_none() {
-                    return Ok(Err(outside()));
-                }
-            } else {
-                parts.push(part);
-            }
-        }
-        Ok(Ok(parts.join("/")))
+        Ok(Ok(String::from_utf8_lossy(blob.content()).into_owned()))
     }
 
     /// Large files go to disk. Whatever a boot may name is copied there too, so that it can be
@@ -395,5 +423,60 @@ impl Reader<'_> {
             return Err(SourceError::Bulky { path: PathBuf::from(name), why });
         }
         Ok(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::source::directory;
+
+    /// A folder with files and links to anything, by numbers that the seed gives.
+    fn fill(root: &Path, mut seed: u64) {
+        const FOLDERS: [&str; 4] = ["", "a", "a/c", "b"];
+        const PARTS: [&str; 12] = ["..", "..", "a", "b", "c", "x", "l0", "l1", "l2", "l3", ".", ""];
+        let mut number = |most: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) as usize % most
+        };
+        for folder in FOLDERS {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+            std::fs::write(root.join(folder).join("x"), folder).unwrap();
+        }
+        for name in ["l0", "l1", "l2", "l3"] {
+            let parts: Vec<&str> = (0..=number(3)).map(|_| PARTS[number(PARTS.len())]).collect();
+            // A link has a text, and an absolute one is no matter of the inventory.
+            let target = parts.join("/");
+            let target = target.trim_start_matches('/');
+            let target = if target.is_empty() { "." } else { target };
+            symlink(target, root.join(FOLDERS[number(FOLDERS.len())]).join(name)).unwrap();
+        }
+    }
+
+    /// `check` reads the work tree, a daemon the commit.
+    #[test]
+    fn links_lead_where_they_lead_in_a_work_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        let repository = Repository::init(&tree).unwrap();
+        let roots: Vec<String> = (0..300).map(|seed| format!("seed-{seed}")).collect();
+        (0..).zip(&roots).for_each(|(seed, root)| fill(&tree.join(root), seed));
+        let mut index = repository.index().unwrap();
+        index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+        let id = index.write_tree().unwrap();
+        let author = Signature::now("t", "t@localhost").unwrap();
+        let whole = repository.find_tree(id).unwrap();
+        let commit = repository.commit(Some("HEAD"), &author, &author, "x", &whole, &[]).unwrap();
+        let mirror = Mirror { path: tree.join(".git"), copies: folder.path().join("copies") };
+        let fetched = Fetched { commit: commit.to_string(), name: "main".to_owned() };
+        for root in &roots {
+            let ours = mirror.read(&fetched, root, None).unwrap().unwrap().snapshot;
+            let theirs = directory::read(&tree.join(root)).unwrap();
+            assert_eq!(ours.inline(), theirs.inline(), "{root}");
+            let left = |of: &Snapshot| of.left_out.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(left(&ours), left(&theirs), "{root}: {:?} {:?}", ours.left_out, theirs.left_out);
+        }
     }
 }
