@@ -26,6 +26,7 @@ pub fn write(imported: Imported, source: &str, profile: Option<&Name>) -> Writte
         Writer { source, profile, out: Written { remarks, ..Written::default() }, ..Writer::default() };
     let _ = writeln!(writer.out.text, "# Written by `voldemort import {source}`.");
     let subnets = writer.merge(subnets);
+    writer.fixed = hosts.iter().filter_map(|host| host.address).collect();
     writer.subnets(&subnets);
     for host in hosts {
         writer.host(host);
@@ -42,6 +43,8 @@ struct Writer<'a> {
     out: Written,
     /// The networks by their names.
     networks: BTreeMap<String, Subnet>,
+    /// The addresses of all hosts.
+    fixed: BTreeSet<Ipv4Addr>,
     machines: BTreeSet<String>,
     macs: BTreeMap<Mac, String>,
     ids: BTreeSet<Identity>,
@@ -102,7 +105,7 @@ impl Writer<'_> {
     }
 
     fn subnet(&mut self, name: &str, subnet: &Subnet) {
-        let Subnet { cidr, gateway, dns, domain, dynamic, lease, is_proxy, line, .. } = subnet;
+        let Subnet { cidr, gateway, dns, domain, lease, is_proxy, line, .. } = subnet;
         let _ = writeln!(self.out.text, "\n[subnet.{name}]  # {}:{}", shown(&line.file), line.number);
         self.line("cidr", &quoted(&cidr.to_string()));
         if let Some(gateway) = gateway {
@@ -118,7 +121,7 @@ impl Writer<'_> {
                 self.remark(line, format!("the domain `{}` is left out: it is none", shown(domain)))
             }
         }
-        let ranges = self.ranges(*cidr, dynamic, line);
+        let ranges = self.ranges(subnet);
         if !ranges.is_empty() {
             self.line("dynamic", &list(ranges.iter().map(ToString::to_string)));
         }
@@ -130,8 +133,25 @@ impl Writer<'_> {
         }
     }
 
-    /// The ranges as far as machines may have their addresses; those that meet are one.
-    fn ranges(&mut self, cidr: Cidr, ranges: &[Range], line: &super::Line) -> Vec<Range> {
+    /// The ranges as far as machines may have their addresses and nothing has them already: other servers lend no
+    /// address of a host to another client, while here the ranges are for clients alone.
+    fn ranges(&mut self, subnet: &Subnet) -> Vec<Range> {
+        let joined = self.joined(subnet.cidr, &subnet.dynamic, &subnet.line);
+        let taken = self.fixed.iter().chain(&subnet.gateway).chain(&subnet.dns);
+        let is_lent = |at: &Ipv4Addr| joined.iter().any(|range| range.contains(*at));
+        let taken: BTreeSet<Ipv4Addr> = taken.copied().filter(is_lent).collect();
+        if !taken.is_empty() {
+            let count = taken.len();
+            let text = format!(
+                "addresses that are left out of the ranges, since hosts, the router or name servers have them: {count}"
+            );
+            self.remark(&subnet.line, text);
+        }
+        joined.into_iter().flat_map(|range| without(range, &taken)).collect()
+    }
+
+    /// The ranges within the network; those that meet are one.
+    fn joined(&mut self, cidr: Cidr, ranges: &[Range], line: &super::Line) -> Vec<Range> {
         let hosts = cidr.hosts();
         let mut all: Vec<Range> = Vec::new();
         for range in ranges {
@@ -273,6 +293,23 @@ impl Writer<'_> {
         self.line("address", &quoted(&address.to_string()));
         self.out.deployments += 1;
     }
+}
+
+/// What of a range is between these addresses.
+fn without(range: Range, taken: &BTreeSet<Ipv4Addr>) -> Vec<Range> {
+    let mut parts = Vec::new();
+    let mut first = u32::from(range.first);
+    for at in taken.range(range.first..=range.last).map(|at| u32::from(*at)) {
+        if first < at {
+            parts.push(Range { first: first.into(), last: (at - 1).into() });
+        }
+        let Some(next) = at.checked_add(1) else { return parts };
+        first = next;
+    }
+    if first <= u32::from(range.last) {
+        parts.push(Range { first: first.into(), last: range.last });
+    }
+    parts
 }
 
 /// A name of a manifest that is like a foreign one; `None` if nothing of it is left.
