@@ -124,8 +124,11 @@ pub fn is_chance(limits: &Limits, disk: &Value) -> bool {
 const BOND_MODES: [&str; 7] =
     ["balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb"];
 
-/// Scripts are one argument of a program, which Linux bounds (MAX_ARG_STRLEN, 128 KiB), in base64.
+/// Some installers get the scripts in base64, both together, in one argument of a program, which Linux bounds
+/// (MAX_ARG_STRLEN, 128 KiB).
 const LONGEST_SCRIPT: usize = 64 * 1024;
+/// Base64 makes 107 KiB of it. Debian's installer has the accounts with their keys in the same argument.
+const LONGEST_SCRIPTS: usize = 80 * 1024;
 
 /// A variable and what is wrong with its value, if anything, as the end of a sentence that begins with its
 /// name.
@@ -153,7 +156,7 @@ pub const RULES: [Rule; 19] = [
     ("mirror", mirror),
     ("proxy", |_, values| url(get(values, "proxy"), &["http://", "https://"])),
     ("post", |_, values| script(get(values, "post"))),
-    ("first_boot", |_, values| script(get(values, "first_boot"))),
+    ("first_boot", first_boot),
 ];
 
 fn get<'a>(values: &'a Values, name: &str) -> &'a str {
@@ -251,6 +254,17 @@ fn script(value: &str) -> Option<String> {
     too_long.then(|| format!("is a script of at most 64 KiB; this one has {} KiB", value.len() / 1024))
 }
 
+fn first_boot(_: &Limits, values: &Values) -> Option<String> {
+    let script_of = |name: &str| get(values, name);
+    let both = script_of("first_boot").len() + script_of("post").len();
+    script(script_of("first_boot")).or_else(|| {
+        let most = LONGEST_SCRIPTS / 1024;
+        (both > LONGEST_SCRIPTS).then(|| {
+            format!("and `post` are scripts of at most {most} KiB together; these have {} KiB", both / 1024)
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,6 +319,17 @@ mod tests {
             let said = said(&values, rule);
             assert!(said.as_ref().is_some_and(|said| said.contains(words)), "{rule}: {said:?}");
         }
+    }
+
+    /// Both are in one argument of `sh`, with what the template puts around them.
+    #[test]
+    fn scripts_fit_into_one_argument_together() {
+        let script = |kibibytes: usize| text(&"x".repeat(kibibytes * 1024));
+        let both = |post, first| said(&[("post", script(post)), ("first_boot", script(first))], "first_boot");
+        assert_eq!((both(40, 40), both(0, 64), both(64, 0)), (None, None, None));
+        assert!(both(50, 50).unwrap().contains("these have 100 KiB"));
+        assert!(both(0, 65).unwrap().contains("at most 64 KiB"));
+        assert!(LONGEST_SCRIPTS.div_ceil(3) * 4 < (128 - 16) * 1024);
     }
 
     #[test]

@@ -242,7 +242,7 @@ fn a_start_that_agrees_to_a_loss_and_is_cut_short_loses_nothing() {
     }
 }
 
-/// As version 0.2.0 left a directory.
+/// As builds before 0.2.0 left a directory.
 #[test]
 fn a_directory_in_the_making_beside_files_that_were_put_aside_is_refused() {
     let folder = tempfile::tempdir().unwrap();

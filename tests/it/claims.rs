@@ -633,8 +633,8 @@ fn what_a_restore_distrusts_lasts() {
     assert_eq!(ends.expect("the claim is stored").ends, None);
     // An hour after its time it has its machine still.
     restored.ticks(0..=3700);
-    assert_eq!(restored.work("m2"), Work::Installing);
-    assert!(restored.state.claims().contains_key(&lasting.name));
+    assert!(restored.state.life(&name("m2")).unwrap().order.is_none());
+    assert_eq!(restored.machine_of(&lasting).as_deref(), Some("m2"));
 }
 
 #[test]

@@ -175,11 +175,11 @@ fn hints_that_may_fit_several_disks_are_a_warning_where_the_first_is_taken() {
     assert!(!check("kickstart", KICKSTART, "{ model = \"ACME\" }"));
     // A warning about one deployment says nothing of another, which nobody could log in to.
     let locked = format!(
-        "disk = {{ model = \"ACME\" }}\n[boot.k]\nkernel = \"kernel\"\ncmdline = [\"{KICKSTART}\"]\n\
-         [deployment.web-2]\nmac = \"52:54:00:aa:00:02\"\nsubnet = \"lab\"\nboot = \"k\"\ntemplate = \"kickstart\"\n"
+        "vars = {{ layout = \"encrypted\", disk-passphrase = \"hunter2\" }}\n[deployment.web-2]\n\
+         mac = \"52:54:00:aa:00:02\"\nsubnet = \"lab\"\nboot = \"b\"\ntemplate = \"kickstart\"\n"
     );
-    let (_, report, _) = checked("", talos, "talos", &locked);
-    assert!(report.contains("first disk that fits") && report.contains("V0409"), "{report}");
+    let (_, report, _) = checked("", KICKSTART, "kickstart", &locked);
+    assert!(report.contains("V0508") && report.contains("V0409"), "{report}");
 }
 
 /// Names that no installer can use stop a deployment before its machine boots.

@@ -89,7 +89,7 @@ impl Opening<'_> {
         self.start_over(&entries, next_event)
     }
 
-    /// Version 0.2.0 wrote the key of a directory that is being made before what could be read of the one before, whose
+    /// Builds before 0.2.0 wrote the key of a directory that is being made before what could be read of the one before, whose
     /// files it had put aside.
     pub(super) fn refuse_remains(&self) -> Result<(), StoreError> {
         let names = self.disk.names().map_err(|error| self.failed(error))?;
