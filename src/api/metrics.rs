@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use super::resource::{LeaseShown, LogSender, ServiceStatus, Webhook, status};
-use crate::model::{AuditHead, Mode, PowerState, ServiceState, Time};
+use crate::model::{AuditHead, Mode, Phase, PowerState, ServiceState, Time};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::TaskKind;
 use crate::state::{Aspect, LeaseState, NextBoot, State};
@@ -227,14 +227,20 @@ fn power(state: &State, out: &mut Page) {
 
 fn desired(state: &State, out: &mut Page) {
     let mut boots = BTreeMap::from(NextBoot::ALL.map(|next| (next, 0u64)));
+    let mut phases = BTreeMap::from(Phase::ALL.map(|phase| (phase, 0u64)));
     for deployment in state.desired().deployments.values() {
         *boots.entry(state.duty(deployment).next_boot()).or_default() += 1;
+        *phases.entry(state.phase(deployment)).or_default() += 1;
     }
     out.head("voldemort_deployments", "gauge", "Deployments by what their next boot does");
     for (next, count) in boots {
         out.row("voldemort_deployments", &[("next_boot", next.name())], count);
     }
-    let help = "Deployments whose installation a person has to settle";
+    out.head("voldemort_deployments_phase", "gauge", "Deployments by how far their installation has come");
+    for (phase, count) in phases {
+        out.row("voldemort_deployments_phase", &[("phase", phase.name())], count);
+    }
+    let help = "Deployments of which nobody knows whether they are installed: a person has to settle that";
     out.head("voldemort_deployments_doubtful", "gauge", help);
     out.row("voldemort_deployments_doubtful", &[], status::doubtful(state));
     out.head("voldemort_machines", "gauge", "Machines of the inventory");

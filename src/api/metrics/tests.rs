@@ -5,15 +5,20 @@ use super::*;
 use crate::desired::{self, Media, Options};
 use crate::manifest;
 use crate::media::Shelf;
-use crate::state::Server;
+use crate::model::Name;
+use crate::state::{Install, InstallStage, Server};
+
+/// What manifests mean.
+fn desired(text: &str) -> desired::Desired {
+    let (documents, _) = manifest::parse(&[("lab.toml".into(), text.into())].into());
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+    desired::resolve(&documents, &Shelf::new(Vec::new(), None), &options).0
+}
 
 /// A daemon that has one of each thing that is counted.
 fn sample() -> String {
     let text = "[subnet.lab]\ncidr = \"10.0.10.0/24\"\ndynamic = \"10.0.10.100-10.0.10.199\"\n";
-    let (documents, _) = manifest::parse(&[("lab.toml".into(), text.into())].into());
-    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
-    let (desired, _) = desired::resolve(&documents, &Shelf::new(Vec::new(), None), &options);
-    let state = State::new(Server::stand_in([10, 0, 0, 1].into())).with_desired(desired);
+    let state = State::new(Server::stand_in([10, 0, 0, 1].into())).with_desired(desired(text));
     let service = ServiceStatus {
         name: "dhcp eth0".into(),
         state: ServiceState::Serving.into(),
@@ -62,6 +67,37 @@ fn every_row_belongs_to_a_described_metric() {
             None if line.starts_with("# HELP") => {}
             None => assert_eq!(line.split(['{', ' ']).next(), Some(described), "{line}"),
         }
+    }
+}
+
+/// What fails is counted apart from what is doubtful: an alert says something else of it.
+#[test]
+fn installations_are_counted_by_how_far_they_have_come() {
+    let one = |n: u8| {
+        format!(
+            "[deployment.d{n}]\nmac = '52:54:00:00:00:0{n}'\naddress = '10.0.10.1{n}'\nboot = 'b'\n\
+             template = 'preseed'\n"
+        )
+    };
+    let text =
+        "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.b]\nkernel = 'k'\ncmdline = ['url={{ answers_url }}']\n";
+    let desired = desired(&(text.to_owned() + &(1..=4).map(one).collect::<String>()));
+    let mut state = State::new(Server::stand_in([10, 0, 0, 1].into())).adopt(desired.into());
+    for (name, stage) in [
+        ("d1", InstallStage::Failed),
+        ("d2", InstallStage::Failed),
+        ("d3", InstallStage::Unreported),
+        ("d4", InstallStage::Doubtful),
+    ] {
+        let name: Name = name.parse().unwrap();
+        let (machine, deployment) = (&state.desired().machines[&name], &state.desired().deployments[&name]);
+        let install = Install::new(machine, deployment, stage, Time(0));
+        state.record_new(install);
+    }
+    let page = metrics::text(&state, &Counts::default(), Time(0));
+    for (phase, count) in [("failed", 2), ("unreported", 1), ("doubtful", 1), ("installed", 0)] {
+        let row = format!("\nvoldemort_deployments_phase{{phase=\"{phase}\"}} {count}\n");
+        assert!(page.contains(&row), "{row}: {page}");
     }
 }
 
