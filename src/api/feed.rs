@@ -15,10 +15,12 @@ use tokio::sync::watch;
 
 use super::access::unauthorized;
 use super::busy::Busy;
+use super::masked::Masks;
 use super::problem::problem;
 use super::routes::Backend;
 use super::streams::Streams;
 use crate::model::Caller;
+use crate::model::credential::Masker;
 use crate::state::ApiToken;
 use stream::Held;
 
@@ -48,8 +50,15 @@ pub(super) trait Feed: Send + 'static {
     /// none if it goes on.
     const BEHIND_MAX: u64;
 
-    /// An item as a server-sent event.
-    fn frame(&self, streams: &Streams, lineage: &str, sequence: u64, item: &Self::Item) -> Bytes;
+    /// An item as a server-sent event, masked where there is a masker.
+    fn frame(
+        &self,
+        streams: &Streams,
+        lineage: &str,
+        sequence: u64,
+        item: &Self::Item,
+        masker: Option<&Arc<Masker>>,
+    ) -> Bytes;
 
     /// The answer to who waits.
     fn page(page: Page<Self::Item>) -> Response;
@@ -71,9 +80,15 @@ pub(super) struct Since {
     pub lineage: Option<String>,
 }
 
-/// The caller of a request, its token, and the places that its answer may take.
-pub(super) type Asking =
-    (Extension<Caller>, Extension<Arc<Streams>>, Option<Extension<Busy>>, Option<Extension<Arc<ApiToken>>>);
+/// The caller of a request, the places that its answer may take, its token, and what masks its answer if anything
+/// does.
+pub(super) type Asking = (
+    Extension<Caller>,
+    Extension<Arc<Streams>>,
+    Option<Extension<Busy>>,
+    Option<Extension<Arc<ApiToken>>>,
+    Option<Extension<Masks>>,
+);
 
 /// Answers at once if there are newer items, else when the next one comes or `wait`, in seconds, is over; who accepts
 /// a stream gets one.
@@ -82,7 +97,7 @@ pub(super) async fn answer<B: Backend, F: Feed>(
     feed: F,
     mut since: Since,
     wait: u64,
-    (Extension(caller), Extension(streams), busy, token): Asking,
+    (Extension(caller), Extension(streams), busy, token, masks): Asking,
     headers: HeaderMap,
 ) -> Response {
     let (busy, token) = (busy.map(|Extension(busy)| busy), token.map(|Extension(token)| token));
@@ -97,7 +112,8 @@ pub(super) async fn answer<B: Backend, F: Feed>(
         return match streams.enter(&caller.to_string()) {
             Ok(place) => {
                 let _connection = busy.map(|busy| busy.stream());
-                let held = Held { token, streams, _place: place, _connection };
+                let masks = masks.map(|Extension(masks)| masks);
+                let held = Held { token, streams, masks, _place: place, _connection };
                 stream::answer(backend, feed, since, held)
             }
             Err(why) => problem(StatusCode::SERVICE_UNAVAILABLE, &why),

@@ -1,7 +1,8 @@
 //! What callers see who may not change the inventory: no credentials that are written plainly in manifests.
 //!
 //! It is done to whole answers, so that no route can forget it: `spec` and `resolved` of resources, the command line in
-//! `why`, the differences of what machines are served in plans, lines of manifests in problems.
+//! `why`, the differences of what machines are served in plans, lines of manifests in problems. A stream has no end:
+//! its items are masked one by one ([`row`]).
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::middleware::Next;
 use axum::response::Response;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::problem::{self, problem};
@@ -29,7 +31,7 @@ type Known = (Arc<Desired>, Arc<Masker>);
 
 impl Masks {
     /// The one that knows what the templates of `desired` declare as secrets.
-    fn of(&self, desired: &Arc<Desired>) -> Arc<Masker> {
+    pub(super) fn of(&self, desired: &Arc<Desired>) -> Arc<Masker> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, masker)) = known.as_ref()
             && Arc::ptr_eq(of, desired)
@@ -47,14 +49,17 @@ impl Masks {
     }
 }
 
-/// Masks the answer to a caller that is no editor.
+/// Masks the answer to a caller that is no editor. A route that streams finds the [`Masks`] in such a request.
 pub(super) async fn below_editors(
     masks: Masks,
     desired: Arc<Desired>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let reads_only = request.extensions().get::<Caller>().is_none_or(|caller| caller.role < Role::Editor);
+    if reads_only {
+        request.extensions_mut().insert(masks.clone());
+    }
     let answer = next.run(request).await;
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if !reads_only || !(kind.starts_with("application/json") || kind == problem::TYPE) {
@@ -66,8 +71,8 @@ pub(super) async fn below_editors(
     };
     let masker = masks.of(&desired);
     let masked = match std::str::from_utf8(&bytes) {
-        Ok(text) if masker.may_mask(text) => json(&masker, &bytes),
-        _ => None,
+        Ok(text) => json(&masker, text).map(Bytes::from),
+        Err(_) => None,
     };
     if masked.is_some() {
         head.headers.remove(CONTENT_LENGTH);
@@ -76,9 +81,19 @@ pub(super) async fn below_editors(
 }
 
 /// JSON without its credentials; `None` if it has none.
-fn json(masker: &Masker, bytes: &Bytes) -> Option<Bytes> {
-    let whole: Value = serde_json::from_slice(bytes).ok()?;
+fn json(masker: &Masker, text: &str) -> Option<String> {
+    if !masker.may_mask(text) {
+        return None;
+    }
+    let whole: Value = serde_json::from_str(text).ok()?;
     let mut masked = whole.clone();
     masker.mask(&mut masked);
-    (masked != whole).then(|| masked.to_string().into())
+    (masked != whole).then(|| masked.to_string())
+}
+
+/// An item of a stream as JSON of one line, without its credentials where there is a masker.
+pub(super) fn row(item: &impl Serialize, masker: Option<&Masker>) -> String {
+    // A row of texts and numbers is always JSON.
+    let whole = serde_json::to_string(item).unwrap_or_default();
+    masker.and_then(|masker| json(masker, &whole)).unwrap_or(whole)
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::masked;
 use super::resource::event;
+use crate::model::credential::Masker;
 use crate::state::Event;
 
 /// Streams at once, where the limit of open files allows as many.
@@ -22,14 +24,25 @@ pub struct Streams {
     max: usize,
     /// By the caller's name.
     open: Mutex<HashMap<String, usize>>,
+    /// For who is shown everything.
     frames: Mutex<Frames>,
+    /// For all others.
+    masked: Mutex<Frames>,
 }
 
 /// Events as they are sent, by their numbers.
 #[derive(Debug, Default)]
 struct Frames {
     lineage: String,
+    /// What they are masked by.
+    masker: Option<Arc<Masker>>,
     kept: VecDeque<(u64, Bytes)>,
+}
+
+impl Frames {
+    fn are_of(&self, lineage: &str, masker: Option<&Arc<Masker>>) -> bool {
+        self.lineage == lineage && self.masker.as_ref().map(Arc::as_ptr) == masker.map(Arc::as_ptr)
+    }
 }
 
 impl Streams {
@@ -40,6 +53,7 @@ impl Streams {
             max: usize::try_from(rest).unwrap_or(MAX).min(MAX),
             open: Mutex::default(),
             frames: Mutex::default(),
+            masked: Mutex::default(),
         }
     }
 
@@ -68,17 +82,19 @@ impl Streams {
         Ok(Place { streams: self.clone(), caller: caller.to_owned() })
     }
 
-    /// An event as a server-sent one. Watchers ask for the newest ones at the same time, and share them.
-    pub fn frame(&self, lineage: &str, sequence: u64, event: &Event) -> Bytes {
-        let mut frames = lock(&self.frames);
-        if frames.lineage != lineage {
-            *frames = Frames { lineage: lineage.to_owned(), kept: VecDeque::new() };
+    /// An event as a server-sent one, masked where there is a masker. Watchers ask for the newest ones at the same
+    /// time, and share them.
+    pub fn frame(&self, lineage: &str, sequence: u64, event: &Event, masker: Option<&Arc<Masker>>) -> Bytes {
+        let mut frames = lock(if masker.is_some() { &self.masked } else { &self.frames });
+        if !frames.are_of(lineage, masker) {
+            let masker = masker.cloned();
+            *frames = Frames { lineage: lineage.to_owned(), masker, kept: VecDeque::new() };
         }
         let place = frames.kept.partition_point(|(number, _)| *number < sequence);
         if let Some((_, frame)) = frames.kept.get(place).filter(|(number, _)| *number == sequence) {
             return frame.clone();
         }
-        let frame = frame(lineage, sequence, event);
+        let frame = frame(lineage, sequence, event, masker.map(|masker| &**masker));
         if place == frames.kept.len() {
             frames.kept.push_back((sequence, frame.clone()));
             if frames.kept.len() > FRAMES {
@@ -90,9 +106,8 @@ impl Streams {
 }
 
 /// `id`, `event` and `data` of an event (the WHATWG's HTML standard, section 9.2.6).
-fn frame(lineage: &str, sequence: u64, event: &Event) -> Bytes {
-    // A row of texts and numbers is always JSON, of one line.
-    let data = serde_json::to_string(&event::one(sequence, event)).unwrap_or_default();
+fn frame(lineage: &str, sequence: u64, event: &Event, masker: Option<&Masker>) -> Bytes {
+    let data = masked::row(&event::one(sequence, event), masker);
     format!("id: {lineage}.{sequence}\nevent: {}\ndata: {data}\n\n", event.stage.name()).into()
 }
 
@@ -125,6 +140,10 @@ mod tests {
     use crate::model::Time;
     use crate::state::Stage;
 
+    fn event(text: &str) -> Event {
+        Event::new(Time(1), Stage::Daemon, text.to_owned())
+    }
+
     #[test]
     fn one_caller_leaves_room_for_others() {
         let streams = Arc::new(Streams::of_files(64));
@@ -145,17 +164,37 @@ mod tests {
     #[test]
     fn a_frame_is_made_once() {
         let streams = Streams::of_files(64);
-        let event = |text: &str| Event::new(Time(1), Stage::Daemon, text.to_owned());
-        let first = streams.frame("l", 1, &event("a"));
-        assert_eq!(first, streams.frame("l", 1, &event("b")), "not looked at again");
-        assert_eq!(first.as_ptr(), streams.frame("l", 1, &event("a")).as_ptr());
+        let frame =
+            |lineage: &str, number: u64, text: &str| streams.frame(lineage, number, &event(text), None);
+        let first = frame("l", 1, "a");
+        assert_eq!(first, frame("l", 1, "b"), "not looked at again");
+        assert_eq!(first.as_ptr(), frame("l", 1, "a").as_ptr());
         assert!(first.starts_with(b"id: l.1\nevent: daemon\ndata: {") && first.ends_with(b"}\n\n"));
-        assert!(streams.frame("m", 1, &event("b")).starts_with(b"id: m.1\n"), "of another lineage");
+        assert!(frame("m", 1, "b").starts_with(b"id: m.1\n"), "of another lineage");
         for number in 2..5_000 {
-            streams.frame("m", number, &event("x"));
+            frame("m", number, "x");
         }
         assert_eq!(lock(&streams.frames).kept.len(), FRAMES);
-        assert!(streams.frame("m", 1, &event("old")).ends_with(b"\"old\"}\n\n"));
+        assert!(frame("m", 1, "old").ends_with(b"\"old\"}\n\n"));
         assert_eq!(lock(&streams.frames).kept.front().unwrap().0, 5_000 - FRAMES as u64);
+    }
+
+    #[test]
+    fn who_is_shown_no_credentials_shares_frames_without_them() {
+        let streams = Streams::of_files(64);
+        let said = event("Command line: inst.vncpassword=hunter4 luks-key=hunter5");
+        let masker = |names: &[&'static str]| Arc::new(Masker::new(names.iter().copied()));
+        let (plain, luks) = (masker(&[]), masker(&["luks_key"]));
+        let frame = |masker: Option<&Arc<Masker>>| {
+            String::from_utf8(streams.frame("l", 1, &said, masker).to_vec()).unwrap()
+        };
+        for _ in 0..2 {
+            assert!(frame(None).contains("inst.vncpassword=hunter4 luks-key=hunter5"));
+            assert!(frame(Some(&plain)).contains("inst.vncpassword=(masked) luks-key=hunter5"));
+            assert!(frame(Some(&luks)).contains("inst.vncpassword=(masked) luks-key=(masked)"));
+        }
+        let masked = streams.frame("l", 1, &said, Some(&luks));
+        assert!(masked.starts_with(b"id: l.1\nevent: daemon\ndata: {") && masked.ends_with(b"}\n\n"));
+        assert_eq!(masked.as_ptr(), streams.frame("l", 1, &said, Some(&luks)).as_ptr(), "made once");
     }
 }

@@ -259,6 +259,24 @@ fn viewers_see_no_credentials_that_are_written_plainly() {
         let body: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
         assert_eq!(body["etag"], whole["etag"]);
     }
+    // What people write besides is in events, and these in pages and streams.
+    let order = json!({ "order": "suspend", "reason": "password=hunter5" }).to_string();
+    let posted = ["-X", "POST", "-H", "Content-Type: application/json", "-d", &order];
+    let (status, _, said) = ask(&house, &posted, "/v1/orders");
+    assert_eq!(status, 200, "{said:#}");
+    let socket = house.socket().display().to_string();
+    for accept in ["Accept: application/json", "Accept: text/event-stream"] {
+        let events = |through: &[&str]| {
+            let mut words = vec!["curl", "-sN", "--max-time", "3", "-H", accept];
+            words.extend(through);
+            house.net.server_output(&words)
+        };
+        let bearer = format!("Authorization: Bearer {token}");
+        let masked = events(&["-H", &bearer, "http://127.0.0.1:12345/v1/events"]);
+        assert!(masked.contains("password=(masked)") && !masked.contains("hunter"), "{accept}: {masked}");
+        let whole = events(&["--unix-socket", &socket, "http://localhost/v1/events"]);
+        assert!(whole.contains("password=hunter5"), "an admin sees it: {whole}");
+    }
     let (_, _, whole) = ask(&house, &[], "/v1/deployments/harry");
     let head =
         format!("GET /v1/deployments/harry HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}");

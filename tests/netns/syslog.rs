@@ -108,6 +108,35 @@ fn logger_is_understood_in_every_form_and_its_machine_known() {
     assert_eq!(lab.daemon.stop(), Some(0), "no stream of lines holds the daemon up");
 }
 
+/// In a page as well as in a stream.
+#[test]
+fn viewers_see_no_credentials_in_what_machines_log() {
+    if !has("curl") {
+        return;
+    }
+    let Some(lab) = Lab::new() else { return };
+    let token = lab.ctl("token create reader --role viewer 2>/dev/null");
+    lab.datagram("10.0.10.21", b"<14>kernel: Command line: inst.vncpassword=hunter4");
+    lab.until("logs m21", "inst.vncpassword=hunter4");
+    for accept in ["application/json", "text/event-stream"] {
+        let (token, accept) =
+            (format!("Authorization: Bearer {}", token.trim()), format!("Accept: {accept}"));
+        let said = lab.net.server_output(&[
+            "curl",
+            "-sN",
+            "--max-time",
+            "3",
+            "-H",
+            &token,
+            "-H",
+            &accept,
+            "http://127.0.0.1:12345/v1/logs?name=m21",
+        ]);
+        assert!(said.contains("inst.vncpassword=(masked)") && !said.contains("hunter"), "{accept}: {said}");
+    }
+    assert_eq!(lab.daemon.stop(), Some(0));
+}
+
 #[test]
 fn strangers_floods_and_nonsense_are_counted_and_made_harmless() {
     let Some(lab) = Lab::new() else { return };

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::{Feed, Since};
 use crate::api::busy::Streaming;
+use crate::api::masked::Masks;
 use crate::api::problem::problem;
 use crate::api::routes::Backend;
 use crate::api::streams::{Place, Streams};
@@ -51,6 +52,8 @@ pub(super) struct Held {
     /// What its watcher showed: the stream ends with it.
     pub token: Option<Arc<ApiToken>>,
     pub streams: Arc<Streams>,
+    /// Where its watcher is shown no credentials.
+    pub masks: Option<Masks>,
     pub _place: Place,
     pub _connection: Option<Streaming>,
 }
@@ -144,8 +147,9 @@ impl<B: Backend, F: Feed> Watcher<B, F> {
         if !is_all {
             self.latest.mark_changed();
         }
+        let masker = self.held.masks.as_ref().map(|masks| masks.of(self.backend.state().desired()));
         let frame = |(sequence, item): &(u64, F::Item)| {
-            self.feed.frame(&self.held.streams, &lineage, *sequence, item)
+            self.feed.frame(&self.held.streams, &lineage, *sequence, item, masker.as_ref())
         };
         match found.as_slice() {
             [] => Bytes::new(),

@@ -3,6 +3,7 @@
 mod filter;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -19,6 +20,7 @@ use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::api::streams::Streams;
+use crate::model::credential::Masker;
 use crate::state::{self, Stage};
 
 pub use filter::Filter;
@@ -139,8 +141,15 @@ impl<B: Backend> Feed for Happenings<B> {
         self.backend.events(sequence, limit, |event| self.filter.takes(&state, event))
     }
 
-    fn frame(&self, streams: &Streams, lineage: &str, sequence: u64, event: &state::Event) -> Bytes {
-        streams.frame(lineage, sequence, event)
+    fn frame(
+        &self,
+        streams: &Streams,
+        lineage: &str,
+        sequence: u64,
+        event: &state::Event,
+        masker: Option<&Arc<Masker>>,
+    ) -> Bytes {
+        streams.frame(lineage, sequence, event, masker)
     }
 
     fn page(page: Page<state::Event>) -> Response {

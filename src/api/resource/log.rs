@@ -1,6 +1,7 @@
 //! `GET /v1/logs`: what machines log, and a wait for what they log next; `GET /v1/log-senders`: who does.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
@@ -14,10 +15,12 @@ use tokio::sync::watch;
 use super::{Row, or_dash};
 use crate::api::Word;
 use crate::api::feed::{self, Asking, Feed, Page, Since};
+use crate::api::masked;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::api::streams::Streams;
+use crate::model::credential::Masker;
 use crate::model::{Severity, Time};
 
 /// `GET /v1/logs?name=NAME&after=SEQUENCE&lineage=LINEAGE&wait=SECONDS`. Without `after`, from the oldest on that is
@@ -219,8 +222,15 @@ impl<L: Logbook> Feed for Lines<L> {
         self.book.after(sequence, limit, &self.wanted)
     }
 
-    fn frame(&self, _: &Streams, lineage: &str, sequence: u64, line: &LogLine) -> Bytes {
-        let data = serde_json::to_string(line).unwrap_or_default();
+    fn frame(
+        &self,
+        _: &Streams,
+        lineage: &str,
+        sequence: u64,
+        line: &LogLine,
+        masker: Option<&Arc<Masker>>,
+    ) -> Bytes {
+        let data = masked::row(line, masker.map(|masker| &**masker));
         format!("id: {lineage}.{sequence}\nevent: line\ndata: {data}\n\n").into()
     }
 
