@@ -1,4 +1,5 @@
-//! What callers see who may not change the inventory: no credentials that are written plainly in manifests.
+//! What callers see who may not change the inventory, or only what is of some pools: no credentials that are written
+//! plainly in manifests.
 //!
 //! It is done to whole answers, so that no route can forget it: `spec` and `resolved` of resources, the command line in
 //! `why`, the differences of what machines are served in plans, lines of manifests in problems. A stream has no end:
@@ -21,6 +22,7 @@ use crate::desired::Desired;
 use crate::model::credential::Masker;
 use crate::model::variable::VariableType;
 use crate::model::{Caller, Role};
+use crate::state::ApiToken;
 
 /// The masker of a desired state; clones share it.
 #[derive(Clone, Default)]
@@ -49,14 +51,18 @@ impl Masks {
     }
 }
 
-/// Masks the answer to a caller that is no editor. A route that streams finds the [`Masks`] in such a request.
+/// Masks the answer to a caller that is no editor, or whose token is bound to pools: that reads what a viewer does. A
+/// route that streams finds the [`Masks`] in such a request.
 pub(super) async fn below_editors(
     masks: Masks,
     desired: Arc<Desired>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let reads_only = request.extensions().get::<Caller>().is_none_or(|caller| caller.role < Role::Editor);
+    let is_below = |caller: &Caller| caller.role < Role::Editor;
+    let is_bound = |token: &Arc<ApiToken>| !token.pools.is_empty();
+    let reads_only = request.extensions().get::<Caller>().is_none_or(is_below)
+        || request.extensions().get::<Arc<ApiToken>>().is_some_and(is_bound);
     if reads_only {
         request.extensions_mut().insert(masks.clone());
     }

@@ -239,6 +239,12 @@ async fn edit<B: Backend>(
         let why = "a token that is bound to pools makes edits, and does not say what was installed";
         return problem::problem(StatusCode::FORBIDDEN, why);
     }
+    // The revision may hold what others changed, and a consent is about all of it.
+    if !pools.is_empty() && request.consent != Consent::default() {
+        let why =
+            "a token that is bound to pools makes edits, and consents to nothing that a safety rule holds";
+        return problem::problem(StatusCode::FORBIDDEN, why);
+    }
     let whole = serde_json::to_string(&request).unwrap_or_default();
     let (wanted, by, key) = (request.summary(), caller.clone(), Keys::digest(&caller, &headers, &whole));
     let what = wanted.clone();

@@ -48,9 +48,11 @@ impl Reconciler {
         let Weighed { desired, warnings, documents } =
             weighed.map_err(|invalid| in_edits(invalid, request, &changes))?;
         if !pools.is_empty() {
-            let selectors = scope::selectors(&documents, pools);
+            let (selectors, files) = (scope::selectors(&documents, pools), changes.files.clone());
+            let naming = tokio::task::spawn_blocking(move || scope::newly_named(&files)).await;
+            let naming = naming.map_err(|error| refused(format!("reading the edits failed: {error}")))?;
             let (before, after) = (self.state().desired().clone(), &desired);
-            scope::allowed(request, pools, &selectors, &changes, (&before, after))?;
+            scope::allowed(request, pools, &selectors, (&changes, &naming), (&before, after))?;
         }
         if let Some(first) = shown.first_mut() {
             first.notes.extend(warnings);
