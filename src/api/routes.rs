@@ -65,7 +65,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Where events are sent, and how that stands.
     fn webhooks(&self) -> Vec<Webhook>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
-    fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
+    /// Applies a tree, as far as its caller may.
+    fn apply(&self, apply: Apply, by: Caller) -> impl Future<Output = Result<Outcome, String>> + Send;
     /// Makes edits: all of a request, or none; where there are `pools`, of nothing but their deployments. One of the same
     /// `key` is made once, also over a restart.
     fn edit(

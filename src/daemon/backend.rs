@@ -267,8 +267,8 @@ impl Backend for Daemon {
         Box::pin(self.reconciler.plan(tree)).await
     }
 
-    async fn apply(&self, request: Apply) -> Result<Outcome, String> {
-        Box::pin(self.reconciler.apply(request)).await
+    async fn apply(&self, request: Apply, by: Caller) -> Result<Outcome, String> {
+        Box::pin(self.reconciler.apply(request, by)).await
     }
 
     fn ticket(&self, request: TicketRequest) -> Ticket {

@@ -13,9 +13,10 @@ words! {
         Viewer = "viewer",
         /// Also takes machines from pools, and gives back its own.
         Claimer = "claimer",
-        /// Does what a commit to the inventory can do, and pauses the daemon: verbs, apply, suspend, pin.
+        /// Does what a commit to the inventory can do, and pauses the daemon: verbs, apply, suspend, pin. Where commits
+        /// wait for an admin, its trees do too.
         Editor = "editor",
-        /// Also consents to what a safety rule holds, and says who holds a token.
+        /// Also consents to what a safety rule or manual reconciliation holds, and says who holds a token.
         Admin = "admin",
     }
 }

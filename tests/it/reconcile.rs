@@ -13,7 +13,7 @@ use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
-use voldemort::model::{Inventory, Name, Selection, SourceCondition};
+use voldemort::model::{By, Caller, Inventory, Name, Role, Selection, SourceCondition};
 use voldemort::plan::{Consent, Impact, Plan};
 use voldemort::source::{SourceConfig, SourceError, Update, directory};
 use voldemort::state::{
@@ -180,7 +180,13 @@ impl House {
     }
 
     async fn apply(&self, tree: Tree, ticket: Option<Ticket>) -> Outcome {
-        self.reconciler.apply(Apply { tree, ticket, ..Apply::default() }).await.unwrap()
+        self.reconciler.apply(Apply { tree, ticket, ..Apply::default() }, Caller::DAEMON).await.unwrap()
+    }
+
+    /// The same by a user of the socket who has this role.
+    async fn apply_as(&self, role: Role, tree: Tree) -> Outcome {
+        let by = Caller { by: By::User(1000), role };
+        self.reconciler.apply(Apply { tree, ..Apply::default() }, by).await.unwrap()
     }
 
     async fn order(&self, order: Order) -> Outcome {
@@ -354,6 +360,32 @@ async fn in_manual_reconcile_a_revision_waits_for_a_word() {
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Rejected);
     write(root.path(), 0..4, plain);
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Waiting);
+    house.stop().await;
+}
+
+/// An editor may do what a commit can do, and in manual reconcile a commit does nothing by itself.
+#[tokio::test]
+async fn in_manual_reconcile_a_tree_of_an_editor_is_held_and_that_of_an_admin_applied() {
+    let (state, root) = folders();
+    write(root.path(), 0..2, plain);
+    let house = House::start(state.path(), true, 1).await;
+    house.follow(root.path()).await;
+    let outcome = house.apply_as(Role::Editor, tree(root.path())).await;
+    let Outcome::Held { plan, holds } = outcome else { panic!("{outcome:?}") };
+    assert!(!plan.is_empty() && house.count() == 0, "{plan:?}");
+    assert!(holds[0].reason.contains("reconcile = \"manual\""), "{holds:?}");
+    assert!(holds[0].cure.contains("admin"), "{holds:?}");
+    let outcome = house.apply_as(Role::Admin, tree(root.path())).await;
+    assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 2, "{outcome:?}");
+    // What changes nothing needs nobody, as with a commit.
+    let outcome = house.apply_as(Role::Editor, tree(root.path())).await;
+    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    house.stop().await;
+
+    let (state, _) = folders();
+    let house = House::start(state.path(), false, 1).await;
+    let outcome = house.apply_as(Role::Editor, tree(root.path())).await;
+    assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 2, "{outcome:?}");
     house.stop().await;
 }
 

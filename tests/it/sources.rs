@@ -13,7 +13,7 @@ use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::edit::{Edit, Verb};
 use voldemort::manifest::Kind;
 use voldemort::media::Shelf;
-use voldemort::model::{Caller, Git, Inventory, Name, Selection, SourceCondition, Span};
+use voldemort::model::{By, Caller, Git, Inventory, Name, Role, Selection, SourceCondition, Span};
 use voldemort::plan::Consent;
 use voldemort::source::git::{Fetcher, WRITE};
 use voldemort::source::write::{Draft, DraftFile};
@@ -230,10 +230,36 @@ async fn thresholds_are_those_of_the_source_that_moves() {
     assert!(problems.contains("a, b, net") && problems.contains("--source"), "{problems}");
     let mut request = Apply { tree: sent(Some("b")), ..Apply::default() };
     request.consent.removals = Some(45);
-    let outcome = lab.reconciler.apply(request).await.unwrap();
+    let outcome = lab.reconciler.apply(request, Caller::DAEMON).await.unwrap();
     assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
     assert_eq!(lab.deployments(), 48);
     assert_eq!(lab.judged("b", |status| status.condition == SourceCondition::Ready).await.attempted, "b2");
+}
+
+/// Each source has its own way: an editor's tree is held where a commit of that source would wait.
+#[tokio::test]
+async fn a_tree_is_held_where_its_own_source_is_manual() {
+    let lab = Lab::new(&["a", "b!", "net"]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    let waits = lab.load("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await;
+    assert_eq!(waits.condition, SourceCondition::Waiting, "{}", waits.reason);
+    let apply = async |source: &str, role| {
+        let files = [("x.toml".to_owned(), fleet(source, if source == "a" { 10 } else { 50 }, 2))].into();
+        let tree = Tree { revision: "hand".into(), source: Some(source.into()), files, ..Tree::default() };
+        let by = Caller { by: By::User(1000), role };
+        lab.reconciler.apply(Apply { tree, ..Apply::default() }, by).await.unwrap()
+    };
+    let beside = apply("a", Role::Editor).await;
+    assert!(matches!(beside, Outcome::Applied { .. }), "{beside:?}");
+    assert_eq!(lab.deployments(), 2, "nothing of b came with it");
+    match apply("b", Role::Editor).await {
+        Outcome::Held { holds, .. } => assert!(holds[0].reason.contains("source b waits"), "{holds:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(lab.deployments(), 2);
+    let admins = apply("b", Role::Admin).await;
+    assert!(matches!(admins, Outcome::Applied { .. }), "{admins:?}");
+    assert_eq!(lab.deployments(), 4);
 }
 
 /// A source that is taken out of the daemon's file gives up all that it had, whichever source moves next.
@@ -305,12 +331,12 @@ async fn what_is_lost_when_sources_are_split_or_merged_counts_as_removed() {
         let tree = Tree { revision: "hand".into(), selection: words, files, ..Tree::default() };
         Apply { tree, ..Apply::default() }
     };
-    match lab.reconciler.apply(sent("b-*")).await.unwrap() {
+    match lab.reconciler.apply(sent("b-*"), Caller::DAEMON).await.unwrap() {
         Outcome::Held { holds, .. } => assert!(holds[0].cure.contains("--allow-removals 3"), "{holds:?}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(lab.deployments(), 6);
-    let one = lab.reconciler.apply(sent("b-1")).await.unwrap();
+    let one = lab.reconciler.apply(sent("b-1"), Caller::DAEMON).await.unwrap();
     assert!(matches!(one, Outcome::Applied { .. }), "one of six is below the line: {one:?}");
 }
 
@@ -633,16 +659,21 @@ async fn part_of_one_source_is_applied_beside_the_others() {
         };
         Apply { tree, ..Apply::default() }
     };
-    let early = lab.reconciler.apply(part("a", "a0", fleet("a", 10, 1), &["a-0"], &[])).await.unwrap_err();
+    let early = lab
+        .reconciler
+        .apply(part("a", "a0", fleet("a", 10, 1), &["a-0"], &[]), Caller::DAEMON)
+        .await
+        .unwrap_err();
     assert!(early.contains("apply everything first"), "{early}");
     lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
     lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await;
     lab.load("b", "b1", &[("x.toml", &fleet("b", 50, 2))]).await;
     assert_eq!(shown(&lab), "a-0=10 a-1=11 a-2=12 b-0=50 b-1=51");
-    let applied = async |lab: &Lab, request| match lab.reconciler.apply(request).await.unwrap() {
-        Outcome::Applied { plan } => plan.changes.len(),
-        other => panic!("{other:?}"),
-    };
+    let applied =
+        async |lab: &Lab, request| match lab.reconciler.apply(request, Caller::DAEMON).await.unwrap() {
+            Outcome::Applied { plan } => plan.changes.len(),
+            other => panic!("{other:?}"),
+        };
     // One of three; then all but one of the other source.
     assert_eq!(
         applied(&lab, part("a", "hand", fleet("a", 20, 3), &["a-1"], &[])).await,
@@ -673,13 +704,21 @@ async fn part_of_one_source_is_applied_beside_the_others() {
         SourceCondition::Ready
     );
     assert_eq!(shown(&lab), both);
-    let misspelt = lab.reconciler.apply(part("a", "hand", fleet("a", 20, 3), &["a-9"], &[])).await.unwrap();
+    let misspelt = lab
+        .reconciler
+        .apply(part("a", "hand", fleet("a", 20, 3), &["a-9"], &[]), Caller::DAEMON)
+        .await
+        .unwrap();
     assert!(matches!(&misspelt, Outcome::Invalid { report, .. } if report.contains("a-9")), "{misspelt:?}");
     // Each layer is loaded again and again: there is an end to it.
     applied(&lab, part("a", "hand", fleet("a", 30, 3), &["a-2"], &[])).await;
     applied(&lab, part("b", "hand", fleet("b", 70, 3), &["b-0"], &[])).await;
     assert_eq!(shown(&lab), "a-0=10 a-1=21 a-2=32 b-0=70 b-1=61 b-2=62");
-    let fifth = lab.reconciler.apply(part("a", "hand", fleet("a", 40, 3), &["a-0"], &[])).await.unwrap_err();
+    let fifth = lab
+        .reconciler
+        .apply(part("a", "hand", fleet("a", 40, 3), &["a-0"], &[]), Caller::DAEMON)
+        .await
+        .unwrap_err();
     assert!(fifth.contains("too many partial applies"), "{fifth}");
     assert_eq!(lab.load("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.applied, "a2");
     assert_eq!(shown(&lab), "a-0=10 a-1=11 a-2=12 a-3=13 b-0=70 b-1=61 b-2=62");

@@ -112,7 +112,10 @@ pub fn routes<B: Backend>() -> Routes<B> {
         )
         .answers::<Outcome>(StatusCode::OK, "It is applied")
         .answers::<Operation>(StatusCode::ACCEPTED, "It goes on: `Location` is where its end is found")
-        .answers::<Outcome>(StatusCode::CONFLICT, "A safety rule holds it")
+        .answers::<Outcome>(
+            StatusCode::CONFLICT,
+            "A safety rule holds it, or it takes an admin: revisions of its source wait for approval",
+        )
         .answers::<Outcome>(StatusCode::PRECONDITION_FAILED, "The state has changed since the plan was made")
         .answers::<Outcome>(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -147,10 +150,10 @@ async fn apply<B: Backend>(
         return answer;
     }
     let wanted = format!("revision {}", request.tree.revision);
-    let what = format!("apply {wanted}");
+    let (what, by) = (format!("apply {wanted}"), caller.clone());
     let work = async move {
         let _room = room;
-        outcome(wanted, backend.apply(request).await, StatusCode::SERVICE_UNAVAILABLE)
+        outcome(wanted, backend.apply(request, by).await, StatusCode::SERVICE_UNAVAILABLE)
     };
     operations.within(&caller, &headers, what, work).await
 }

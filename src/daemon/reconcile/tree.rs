@@ -11,8 +11,8 @@ use crate::daemon::now;
 use crate::daemon::posted::{Places, Sent};
 use crate::desired::Media;
 use crate::inventory::preview;
-use crate::model::{Inventory, Name};
-use crate::plan::{self, Consent, Proposal};
+use crate::model::{Caller, Inventory, Name, Role};
+use crate::plan::{self, Consent, Hold, Proposal};
 use crate::state::revision::root_of;
 use crate::state::{Composition, Revision, SourceRevision, prototype};
 
@@ -55,7 +55,7 @@ impl Reconciler {
     }
 
     /// `POST /v1/apply`.
-    pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
+    pub async fn apply(&self, request: Apply, by: Caller) -> Result<Outcome, String> {
         let _turn = self.turn.lock().await;
         let Apply { tree, consent, expected, ticket } = request;
         if let Some(why) = self.foreign(&tree) {
@@ -77,6 +77,13 @@ impl Reconciler {
         if let Some(pinned) = self.pinned() {
             let plan = plan::diff(&ready.desired, &self.keeper.state());
             return Ok(Outcome::Held { plan, holds: vec![pinned] });
+        }
+        // What a commit can't do by itself, a tree in its place can't do either.
+        if self.sources[&name].manual && by.role < Role::Admin {
+            let plan = plan::diff(&ready.desired, &self.keeper.state());
+            if !plan.is_empty() {
+                return Ok(Outcome::Held { plan, holds: vec![unapproved(&name)] });
+            }
         }
         let saved_plan = ticket.map(|ticket| ticket.id.into());
         let proposal = ready.proposal(Some(revision.clone()), consent);
@@ -220,5 +227,14 @@ impl Reconciler {
             Composition::One(base) => Ok((base, environment)),
             Composition::Several(_) => Err(nothing("")),
         }
+    }
+}
+
+/// Why a tree is not applied where each revision of its source waits for an admin.
+fn unapproved(name: &Name) -> Hold {
+    Hold {
+        reason: format!("each revision of source {name} waits for an admin (reconcile = \"manual\")"),
+        names: Vec::new(),
+        cure: "commit it and have an admin approve its plan, or have an admin apply it".into(),
     }
 }
