@@ -102,13 +102,15 @@ fn part_of_a_revision_is_compared_with_another_one() {
     );
 }
 
+const BOOT: &str = "[boot.b]\nkernel = \"k\"\ninitrd = [\"i\"]\n";
+
 /// Files of a boot belong to the revision, too.
 #[test]
 fn kernels_and_initrds_are_compared() {
     let folder = tempfile::tempdir().unwrap();
     let tree = folder.path().join("tree");
     fs::create_dir(&tree).unwrap();
-    fs::write(tree.join("a.toml"), "[boot.b]\nkernel = \"k\"\ninitrd = [\"i\"]\n").unwrap();
+    fs::write(tree.join("a.toml"), BOOT).unwrap();
     fs::write(tree.join("k"), vec![1; 3 << 20]).unwrap();
     fs::write(tree.join("i"), "small").unwrap();
     let work = folder.path().join("work");
@@ -117,13 +119,15 @@ fn kernels_and_initrds_are_compared() {
     assert!(same.out.starts_with("No changes"), "{}", same.out);
     for (file, bytes) in [("i", b"other".to_vec()), ("k", vec![2; 3 << 20])] {
         fs::write(work.join(file), bytes).unwrap();
+        let others = format!("the files themselves are others: {file}\n");
         let ran = plan(&work, &["--against", "HEAD", "--detailed-exitcode"]);
         assert_eq!(ran.code, 2, "{file}: {}{}", ran.out, ran.err);
-        assert!(
-            ran.out.contains("boot b") && ran.out.contains("the files themselves are others"),
-            "{}",
-            ran.out
-        );
+        assert!(ran.out.contains("boot b") && ran.out.contains(&others), "{}", ran.out);
+        // Whatever else differs.
+        fs::write(work.join("a.toml"), BOOT.to_owned() + "cmdline = [\"quiet\"]\n").unwrap();
+        let both = plan(&work, &["--against", "HEAD"]).out;
+        assert!(both.contains("cmdline:  -> quiet\n") && both.contains(&others), "{both}");
+        fs::write(work.join("a.toml"), BOOT).unwrap();
         fs::copy(tree.join(file), work.join(file)).unwrap();
     }
     fs::rename(work.join("k"), work.join("k2")).unwrap();

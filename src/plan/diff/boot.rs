@@ -46,14 +46,18 @@ fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
     note(&mut details, "cmdline", &words(&before.cmdline), &words(cmdline));
     note(&mut details, "arch", &before.cpu.to_string(), &cpu.to_string());
     note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
-    let bytes = |boot: &Boot| boot.files().map(|file| file.entry.clone()).collect::<Vec<_>>();
     let same_tree = match (&before.tree, tree) {
         (Some(before), Some(after)) => Arc::ptr_eq(before, after) || before.files == after.files,
         (None, None) => true,
         _ => false,
     };
-    if details.is_empty() && (bytes(before) != bytes(after) || !same_tree) {
+    // Under the same names; those with another name are among the lines above.
+    let is_other = |file: &&File| before.files().any(|was| was.path == file.path && was.entry != file.entry);
+    let replaced: Vec<&str> = after.files().filter(is_other).map(|file| &*file.path).collect();
+    if !same_tree {
         details.push("the files themselves are others".into());
+    } else if !replaced.is_empty() {
+        details.push(format!("the files themselves are others: {}", replaced.join(" ")));
     }
     details
 }
