@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::desired::{Boot, Deployment, Desired, Place, Subnet};
+use crate::desired::{Boot, Deployment, Desired, Ipv6, Place, Subnet};
 use crate::model::Name;
+use crate::model::folded::folded;
 use crate::model::selection::{Selection, matches};
 
 /// A pattern that names nothing: a typing mistake must not become an empty or a full plan.
@@ -17,6 +18,37 @@ fn idle<'a>(selection: &'a Selection, desired: [&Desired; 2]) -> Option<&'a Stri
         })
     };
     selection.only.iter().chain(&selection.except).find(|pattern| !known(pattern))
+}
+
+/// The same as `compose`, for a choice that a person makes now: no deployment that is not selected may lose its
+/// address to a subnet that changes. What was chosen earlier stays as it was agreed to.
+pub fn choose(before: &Desired, after: &Desired, selection: &Selection) -> Result<Desired, String> {
+    let next = compose(before, after, selection)?;
+    let is_lost = |was: &&Arc<Deployment>| {
+        next.deployments.get(&was.name).is_some_and(|one| {
+            let same = (was.address, was.address6) == (one.address, one.address6);
+            same && fits(was, &was.subnet) && !fits(one, &one.subnet)
+        })
+    };
+    let lost: Vec<&Arc<Deployment>> = before.deployments.values().filter(is_lost).collect();
+    let Some(first) = lost.first() else { return Ok(next) };
+    let subnet = &first.subnet.name;
+    let names = folded(lost.iter().filter(|one| one.subnet.name == *subnet).map(|one| one.name.as_str()));
+    let why = format!("the addresses of {names} can't be used in subnet {subnet} as it becomes");
+    Err(format!("{why}: select them as well"))
+}
+
+/// Whether the fixed addresses of a deployment can be used in a subnet, as `check` sees it.
+fn fits(deployment: &Deployment, subnet: &Subnet) -> bool {
+    let four = deployment.address.is_none_or(|at| {
+        let is_host = subnet.cidr.is_some_and(|cidr| cidr.is_host(at));
+        is_host && subnet.gateway != Some(at) && !subnet.is_dynamic(at)
+    });
+    let six = |at| {
+        let takes = |ipv6: &Ipv6| ipv6.cidr.is_host(at) && !ipv6.dns.contains(&at) && !ipv6.is_dynamic(at);
+        subnet.ipv6.as_ref().is_some_and(takes)
+    };
+    four && deployment.address6.is_none_or(six)
 }
 
 /// `before`, with the selected things as they are in `after`. Boots and subnets that a selected deployment

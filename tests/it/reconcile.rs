@@ -524,6 +524,47 @@ async fn part_of_a_revision_is_applied_and_survives_a_restart() {
     house.stop().await;
 }
 
+/// A subnet changes for all that use it, and those that are not selected keep their addresses.
+#[tokio::test]
+async fn a_subnet_is_not_renumbered_for_a_part_of_its_deployments() {
+    let (state, root) = folders();
+    write(root.path(), 0..3, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    let site = root.path().join("site.toml");
+    let edit = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(&site).unwrap();
+        std::fs::write(&site, text.replace(from, to)).unwrap();
+    };
+    let plan = async |only: &[&str], except: &[&str]| {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).into()).collect();
+        let selection = Selection { only: words(only), except: words(except) };
+        house.reconciler.plan(Tree { selection, ..tree(root.path()) }).await.unwrap()
+    };
+    let is_refused = |outcome: Outcome, names: &str| match outcome {
+        Outcome::Invalid { report, .. } => assert!(
+            report.contains(&format!("the addresses of {names} can't be used in subnet lab as it becomes")),
+            "{report}"
+        ),
+        other => panic!("{other:?}"),
+    };
+    edit("10.0.", "10.1.");
+    is_refused(plan(&["web-0"], &[]).await, "web-1, web-2");
+    is_refused(plan(&[], &["web-1"]).await, "web-1");
+    assert!(matches!(plan(&["web-?"], &[]).await, Outcome::Planned { .. }));
+    edit("10.1.", "10.0.");
+    // Where the addresses stay good, it changes for all.
+    edit("10.0.0.0/16\"", "10.0.0.0/17\"\ndynamic = \"10.0.9.1-10.0.9.9\"");
+    assert!(matches!(plan(&["web-0"], &[]).await, Outcome::Planned { .. }));
+    // web-0 itself goes on to another address, the others are in the range.
+    edit("10.0.9.1-10.0.9.9", "10.0.0.10-10.0.0.19");
+    edit("\"10.0.0.10\"", "\"10.0.0.99\"");
+    edit("\"10.0.0.11\"", "\"10.0.0.98\"");
+    edit("\"10.0.0.12\"", "\"10.0.0.97\"");
+    is_refused(plan(&["web-0"], &[]).await, "web-1, web-2");
+    house.stop().await;
+}
+
 #[tokio::test]
 async fn renamed_machines_stay_installed_and_protected_also_after_a_restart() {
     let (state, root) = folders();

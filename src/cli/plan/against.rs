@@ -13,7 +13,7 @@ use crate::inventory::{Depth, Loaded, load};
 use crate::manifest::Environment;
 use crate::media::Shelf;
 use crate::model::{Selection, Time};
-use crate::plan::partial::compose;
+use crate::plan::partial::choose;
 use crate::plan::{Consent, hold, schema::Report};
 use crate::secret;
 use crate::source::git::revision;
@@ -46,7 +46,7 @@ pub(super) fn plan(
     let state = state(&before, &after);
     let desired = match selection.is_all() {
         true => after.desired.clone(),
-        false => Arc::new(compose(&before.desired, &after.desired, selection)?),
+        false => Arc::new(choose(&before.desired, &after.desired, selection)?),
     };
     let plan = preview(&desired, &state, &changed_secrets(&before, &after), Time(0));
     let holds = match plan.from.is_empty() {

@@ -15,7 +15,7 @@ use crate::desired::{Desired, Media, Options, Subnet};
 use crate::inventory::{Depth, Loaded, Memory, survey};
 use crate::media::{Library, Patient, Seen, Shelf};
 use crate::model::{Inventory, Name};
-use crate::plan::partial::compose;
+use crate::plan::partial::{choose, compose};
 use crate::secret;
 use crate::source::{self, Snapshot};
 use crate::state::prototype::{LoadedPrototypes, Prototype, missing_file};
@@ -178,7 +178,8 @@ impl Loader {
             let lenient = Terms { media: Media::Lenient, sent: None, ..terms.clone() };
             let before = self.load(&before, leading, &lenient)?;
             let after = self.load(&after, leading, terms)?;
-            let mut desired = compose(&before.desired, &after.desired, selection)?;
+            let part = if terms.sent.is_some() { choose } else { compose };
+            let mut desired = part(&before.desired, &after.desired, selection)?;
             desired.revision = revision.name();
             let secrets = same::with_known(after.secrets, &before.secrets);
             return Ok(Ready { desired: Arc::new(desired), secrets });
