@@ -14,7 +14,7 @@ pub mod resolve;
 pub mod subnet;
 pub mod template;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::manifest::Kind;
@@ -54,8 +54,8 @@ pub struct Desired {
     pub safety: Safety,
     /// What unknown machines boot where they are to be looked at, and machines whose disks are to be wiped.
     pub agent: Agent,
-    /// The secrets that values name, as far as the inventory has them.
-    pub secrets: BTreeSet<Name>,
+    /// The secrets that values name, as far as the inventory has them, each with a digest of its ciphertext.
+    pub secrets: BTreeMap<Name, [u8; 32]>,
     /// Profiles, pools and templates, as they are written.
     pub definitions: Arc<BTreeMap<(Kind, Name), Definition>>,
     /// Index of fixed addresses; fills itself.

@@ -23,7 +23,7 @@ pub use unified::Patch;
 
 /// Version of the JSON of plans: the first number changes when a field goes or changes meaning,
 /// the second when one is added.
-pub const FORMAT_VERSION: &str = "1.3";
+pub const FORMAT_VERSION: &str = "1.4";
 
 /// The difference between a state and a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,7 +73,7 @@ pub struct GivenUp {
 pub struct Change {
     pub impact: Impact,
     pub action: Action,
-    /// `deployment`, `machine`, `boot` or `subnet`.
+    /// `deployment`, `machine`, `boot`, `subnet`, `pool`, or `settings`: those of the inventory's `voldemort.toml`.
     pub kind: String,
     pub name: String,
     /// What it was called before, for a rename.

@@ -120,7 +120,7 @@ pub fn find<'a>(desired: &'a Desired, name: &str) -> Result<&'a Arc<Deployment>,
 
 /// The state of a daemon on its first day, which knows secrets by name only.
 fn state(desired: Arc<Desired>, deployment: &Deployment) -> State {
-    let masks = desired.secrets.iter().map(|name| (name.to_string(), format!("(secret {name})")));
+    let masks = desired.secrets.keys().map(|name| (name.to_string(), format!("(secret {name})")));
     let secrets = Secrets::Known(masks.collect());
     walk::initial_state(desired, &deployment.subnet).with_secrets(secrets)
 }

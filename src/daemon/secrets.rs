@@ -34,7 +34,7 @@ pub fn decrypt(
     };
     let mut texts = BTreeMap::new();
     let mut failures = Vec::new();
-    for name in &desired.secrets {
+    for name in desired.secrets.keys() {
         let path = secret::path(name);
         let text = keys.as_ref().map_err(String::clone).and_then(|keys| {
             let file = files.get(&path).ok_or("there is no such file")?;
@@ -81,7 +81,7 @@ mod tests {
         std::fs::write(&identity, ours.file()).unwrap();
         let sealed = |key: &Key| Bytes::from(seal(&Recipients::parse(&key.public()).0, "hunter2").unwrap());
         let mut files = BTreeMap::from([("secrets/a.age".into(), sealed(&ours))]);
-        let mut desired = Desired { secrets: ["a".parse().unwrap()].into(), ..Desired::default() };
+        let mut desired = Desired { secrets: [("a".parse().unwrap(), [0; 32])].into(), ..Desired::default() };
 
         let (secrets, failures) = decrypt(&desired, &files, Some(&identity), read);
         assert!(failures.is_empty(), "{failures:?}");
@@ -90,7 +90,7 @@ mod tests {
 
         files.insert("secrets/b.age".to_owned(), sealed(&other));
         files.insert("secrets/c.age".to_owned(), sealed(&ours).slice(..300));
-        desired.secrets.extend(["b", "c"].map(|name| name.parse().unwrap()));
+        desired.secrets.extend(["b", "c"].map(|name| (name.parse().unwrap(), [0; 32])));
         let (secrets, failures) = decrypt(&desired, &files, Some(&identity), read);
         assert_eq!(secrets.get("a").as_deref(), Some("hunter2"), "the others are known");
         let failure = failures.join("\n");

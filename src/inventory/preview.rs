@@ -49,7 +49,7 @@ pub fn preview(desired: &Arc<Desired>, state: &State, changed: &BTreeSet<String>
 
 /// The secrets whose texts differ between what is served and what would be.
 pub fn changed_secrets(before: &Secrets, after: &Secrets, desired: &Desired) -> BTreeSet<String> {
-    let names = desired.secrets.iter().map(ToString::to_string);
+    let names = desired.secrets.keys().map(ToString::to_string);
     names.filter(|name| before.get(name).is_some() && before.get(name) != after.get(name)).collect()
 }
 
@@ -67,7 +67,7 @@ fn masked(state: State, changed: &BTreeSet<String>) -> State {
         let note = if changed.contains(name.as_str()) { ", changed" } else { "" };
         (name.to_string(), format!("(secret {name}{note})"))
     };
-    let masks = state.desired().secrets.iter().map(mask).collect();
+    let masks = state.desired().secrets.keys().map(mask).collect();
     state.with_secrets(Secrets::Known(masks))
 }
 

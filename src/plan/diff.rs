@@ -6,14 +6,17 @@ mod lost;
 mod machine;
 mod pool;
 mod renewal;
+mod settings;
 mod subnet;
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use super::{Action, Blast, Change, FORMAT_VERSION, Impact, Plan, blast, given_up, id};
 use crate::desired::{Desired, DhcpOptions, differences};
-use crate::model::{Name, Origin};
+use crate::model::{Name, Origin, Power};
 use crate::state::State;
 use crate::state::apply::adopt::Part;
 use crate::state::rename::{self, MovedCards};
@@ -37,6 +40,7 @@ pub(super) fn between(state: &State, next: &State) -> Plan {
     subnet::subnets(state.desired(), desired, &mut changes);
     boot::boots(state.desired(), desired, &mut changes);
     pool::pools(state, next, &mut changes);
+    settings::settings(state, next, &mut changes);
     let plan = Plan {
         format_version: FORMAT_VERSION.into(),
         id: String::new(),
@@ -108,7 +112,7 @@ pub(super) fn sort(changes: &mut [Change]) {
 /// A change that concerns no machine.
 fn plain(
     kind: &str,
-    name: &Name,
+    name: impl Display,
     action: Action,
     origin: &Origin,
     reason: &str,
@@ -142,6 +146,26 @@ fn gone<'a, T: PartialEq>(
         .filter_map(|one| Some((one.name, one.before?)))
 }
 
+/// The secrets that have another ciphertext than before.
+fn resealed<'a>(before: &Desired, after: &'a Desired) -> BTreeSet<&'a Name> {
+    let is_other = |name: &Name, digest: &[u8; 32]| before.secrets.get(name).is_some_and(|was| was != digest);
+    after.secrets.iter().filter(|(name, digest)| is_other(name, digest)).map(|(name, _)| name).collect()
+}
+
+/// Notes how power is switched, and whether its credentials are among the `resealed` ones.
+fn power(
+    details: &mut Vec<String>,
+    before: Option<&Power>,
+    after: Option<&Power>,
+    resealed: &BTreeSet<&Name>,
+) {
+    let text = |power: Option<&Power>| power.map_or("none".into(), Power::to_string);
+    note(details, "power", &text(before), &text(after));
+    let credentials = after.and_then(|power| power.credentials.as_ref());
+    let other = credentials.filter(|name| resealed.contains(name));
+    details.extend(other.map(|name| format!("power: secret {name} has another ciphertext")));
+}
+
 fn lines(options: &DhcpOptions) -> String {
     options.lines().collect::<Vec<_>>().join(", ")
 }
@@ -152,6 +176,6 @@ fn note(details: &mut Vec<String>, field: &str, before: &str, after: &str) {
     }
 }
 
-fn list<T: std::fmt::Display>(values: &[T]) -> String {
+fn list<T: Display>(values: &[T]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -60,7 +60,8 @@ pub fn compose(before: &Desired, after: &Desired, selection: &Selection) -> Resu
     let mut next = Desired {
         revision: format!("{} ({selection})", after.revision).into(),
         safety: after.safety.clone(),
-        secrets: before.secrets.union(&after.secrets).cloned().collect(),
+        // As the daemon has their texts: those of the new revision.
+        secrets: before.secrets.clone().into_iter().chain(after.secrets.clone()).collect(),
         ..if selection.only.is_empty() { after.clone() } else { before.clone() }
     };
     next.fixed = Default::default();

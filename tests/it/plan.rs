@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use git2::{Repository, Signature, Time};
+use voldemort::secret::{Key, Recipients, seal};
 
 use crate::golden::{assert_golden, cases};
 use crate::program::{Ran, voldemort};
@@ -135,6 +136,75 @@ fn kernels_and_initrds_are_compared() {
     let moved = plan(&work, &["--against", "HEAD"]);
     assert!(moved.out.contains("kernel: k -> k2"), "{}{}", moved.out, moved.err);
 }
+
+/// Settings, the agent's boots and the passwords of controllers change what the daemon does as well.
+#[test]
+fn a_change_that_no_machine_is_served_is_a_row_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tree, work) = (folder.path().join("tree"), folder.path().join("work"));
+    fs::create_dir_all(tree.join("secrets")).unwrap();
+    let keys = Recipients::parse(&Key::generate().public()).0;
+    for name in ["bmc", "other"] {
+        fs::write(tree.join(format!("secrets/{name}.age")), seal(&keys, "ops:a").unwrap()).unwrap();
+    }
+    fs::write(tree.join("a.toml"), SITE).unwrap();
+    let agent = "format = 1\n[agent]\nboot = { x86_64 = \"b\" }\n";
+    fs::write(tree.join("voldemort.toml"), agent).unwrap();
+    repository(&work, &tree, &tree);
+    let first = plan(&work, &["--against", "empty"]).out;
+    assert!(first.contains("subnet lab") && !first.contains("settings"), "{first}");
+    let changed = |file: &str, bytes: &[u8], rows: &[&str]| {
+        fs::write(work.join(file), bytes).unwrap();
+        let ran = plan(&work, &["--against", "HEAD", "--detailed-exitcode"]);
+        assert_eq!(ran.code, 2, "{file}: {}{}", ran.out, ran.err);
+        let changes = ran.out.lines().filter(|line| line.starts_with("  ~ ")).count();
+        let details = ran.out.lines().filter(|line| rows.contains(&line.trim())).count();
+        assert_eq!((changes, details), (rows.len() / 2, rows.len()), "{}", ran.out);
+        let markdown = plan(&work, &["--against", "HEAD", "-o", "markdown"]).out;
+        assert!(
+            markdown.contains("no machine is restarted") && !markdown.contains("No changes"),
+            "{markdown}"
+        );
+        fs::copy(tree.join(file), work.join(file)).unwrap();
+    };
+    let safety = |line: &str| format!("{agent}[safety]\n{line}\n").into_bytes();
+    let row = "~ settings safety  (voldemort.toml:1:1)";
+    for (line, detail) in [
+        ("max-in-flight = 4", "max-in-flight: any number -> 4"),
+        ("max-remove = '90%'", "max-remove: 30% -> 90%"),
+        ("max-wipes = '9/h'", "max-wipes: 4/h -> 9/h"),
+        ("on-release = 'wipe'", "on-release: keep -> wipe"),
+        ("asker = 'token'", "asker: machine -> token"),
+        ("windows = ['Sat 22:00-23:00']", "windows: at any time -> Sat 22:00-23:00"),
+    ] {
+        changed("voldemort.toml", &safety(line), &[row, detail]);
+    }
+    let other = agent.replace("\"b\"", "\"c\"");
+    let row = "~ settings agent  (voldemort.toml:1:1)";
+    changed("voldemort.toml", other.as_bytes(), &[row, "x86_64: b -> c"]);
+    let detail = "power: secret bmc has another ciphertext";
+    let rows = ["~ machine m1  (a.toml:10:10)", detail, "~ subnet lab  (a.toml:7:9)", detail];
+    changed("secrets/bmc.age", &seal(&keys, "ops:b").unwrap(), &rows);
+    let other = SITE.replacen("bmc", "other", 1);
+    let rows = ["~ subnet lab  (a.toml:7:9)", "power: ipmi (secret bmc) -> ipmi (secret other)"];
+    changed("a.toml", other.as_bytes(), &rows);
+}
+
+const SITE: &str = r#"
+[boot.b]
+kernel = "k"
+[boot.c]
+kernel = "k"
+
+[subnet.lab]
+cidr  = "10.0.10.0/24"
+power = { kind = "ipmi", credentials = { secret = "bmc" } }
+[machine.m1]
+mac   = ["52:54:00:00:00:01"]
+power = { kind = "redfish", url = "https://10.0.99.1", credentials = { secret = "bmc" } }
+[machine.m2]
+mac   = ["52:54:00:00:00:02"]
+"#;
 
 #[test]
 fn what_can_not_be_compared_is_never_taken_for_empty() {

@@ -13,7 +13,7 @@ use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
-use voldemort::model::{By, Caller, Inventory, Name, Role, Selection, SourceCondition};
+use voldemort::model::{By, Caller, Inventory, Name, Proof, Role, Selection, SourceCondition};
 use voldemort::plan::{Consent, Impact, Plan};
 use voldemort::source::{SourceConfig, SourceError, Update, directory};
 use voldemort::state::{
@@ -386,6 +386,24 @@ async fn in_manual_reconcile_a_tree_of_an_editor_is_held_and_that_of_an_admin_ap
     let house = House::start(state.path(), false, 1).await;
     let outcome = house.apply_as(Role::Editor, tree(root.path())).await;
     assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 2, "{outcome:?}");
+    house.stop().await;
+}
+
+/// A change of settings alone is one that a person may not want.
+#[tokio::test]
+async fn in_manual_reconcile_settings_wait_for_a_word_too() {
+    let (state, root) = folders();
+    write(root.path(), 0..2, plain);
+    let house = House::start(state.path(), true, 1).await;
+    house.follow(root.path()).await;
+    let consent = Consent::default();
+    house.order(Order::Approve { plan: house.waiting(), consent }).await;
+    let asker = || house.keeper.state().desired().safety.asker;
+    std::fs::write(root.path().join("voldemort.toml"), "format = 1\n[safety]\nasker = 'token'\n").unwrap();
+    let status = house.follow(root.path()).await;
+    assert_eq!((status.condition.name(), asker()), ("Waiting", Proof::Machine), "{}", status.reason);
+    let outcome = house.order(Order::Approve { plan: house.waiting(), consent }).await;
+    assert!(matches!(outcome, Outcome::Applied { .. }) && asker() == Proof::Token, "{outcome:?}");
     house.stop().await;
 }
 

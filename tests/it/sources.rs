@@ -262,6 +262,37 @@ async fn a_tree_is_held_where_its_own_source_is_manual() {
     assert_eq!(lab.deployments(), 4);
 }
 
+/// Each source has settings of its own; whichever moves next changes nothing of those of the others.
+#[tokio::test]
+async fn settings_are_compared_with_those_of_the_source_itself() {
+    let settings = |percent: u8, window: &str| {
+        format!("format = 1\n[safety]\nmax-remove = '{percent}%'\nwindows = ['{window}']\n")
+    };
+    let lab = Lab::new(&["a", "b", "net"]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    let of_a = settings(60, "Mon 22:00-23:00");
+    let of_b = settings(50, "Fri 22:00-23:00");
+    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 2)), ("voldemort.toml", &of_a)]).await;
+    lab.load("b", "b1", &[("x.toml", &fleet("b", 50, 2)), ("voldemort.toml", &of_b)]).await;
+    let plan = async |source: &str, first: u8, settings: &str| {
+        let files = [("x.toml", fleet(source, first, 2)), ("voldemort.toml", settings.to_owned())];
+        let files = files.map(|(path, text)| (path.to_owned(), text)).into();
+        let tree = Tree { revision: "hand".into(), source: Some(source.into()), files, ..Tree::default() };
+        match lab.reconciler.plan(tree).await.unwrap() {
+            Outcome::Planned { plan, .. } => plan.changes,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(plan("a", 10, &of_a).await, []);
+    assert_eq!(plan("b", 50, &of_b).await, []);
+    let changes = plan("a", 10, &settings(70, "Mon 22:00-23:00")).await;
+    let [only] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!((only.kind.as_str(), only.origin.as_str()), ("settings", "a:voldemort.toml:1:1"));
+    assert_eq!(only.details, ["max-remove: 60% -> 70%"]);
+    let both = "windows: Fri 22:00-23:00; Mon 22:00-23:00 -> Fri 22:00-23:00; Tue 22:00-23:00";
+    assert_eq!(plan("a", 10, &settings(60, "Tue 22:00-23:00")).await[0].details, [both]);
+}
+
 /// A source that is taken out of the daemon's file gives up all that it had, whichever source moves next.
 #[tokio::test]
 async fn a_source_that_is_followed_no_more_counts_as_removed() {

@@ -132,7 +132,7 @@ fn changed_secrets(before: &Loaded, after: &Loaded) -> BTreeSet<String> {
         sources.find(path).map(|file| sources.get(file).bytes.clone())
     };
     let differs = |path: &str| bytes(before, path).is_some_and(|old| Some(old) != bytes(after, path));
-    let names = after.desired.secrets.iter().filter(|name| differs(&secret::path(name)));
+    let names = after.desired.secrets.keys().filter(|name| differs(&secret::path(name)));
     names.map(ToString::to_string).collect()
 }
 

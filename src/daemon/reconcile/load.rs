@@ -241,7 +241,7 @@ impl Loader {
         revision: &Revision,
         terms: &Terms,
     ) -> Result<Arc<Secrets>, Invalid> {
-        let named = desired.secrets.iter().map(secret::path);
+        let named = desired.secrets.keys().map(secret::path);
         let files: BTreeMap<String, Bytes> =
             named.filter_map(|path| Some((path.clone(), revision.file(&path)?.clone()))).collect();
         let patient = Patient::new(&self.shelf, terms.seen.clone(), PATIENCE);
@@ -250,7 +250,7 @@ impl Loader {
         if failures.is_empty() || terms.without_keys {
             return Ok(Arc::new(secrets));
         }
-        let first = desired.secrets.iter().find(|name| secrets.get(name.as_str()).is_none());
+        let first = desired.secrets.keys().find(|name| secrets.get(name.as_str()).is_none());
         let source = first.and_then(|name| revision.source_of(&secret::path(name)));
         let rows = failures.iter().map(|why| ManifestProblem::elsewhere(why)).collect();
         Err(Invalid { source: source.cloned(), problems: failures.join("\n"), rows })

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Resolver;
+use super::{Resolver, digest};
 use crate::desired::Boot;
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Level, Mark, Marked, Problem, Source, Value};
@@ -27,8 +27,11 @@ impl Resolver<'_> {
         self.secrets.entry(name.clone()).or_insert(mark);
         let sources = &self.documents.sources;
         let path = secret::path(name);
+        if self.desired.secrets.contains_key(name) {
+            return;
+        }
         if sources.find_any(&path).is_some() {
-            self.desired.secrets.insert(name.clone());
+            self.desired.secrets.insert(name.clone(), digest::secret(name, sources));
             return;
         }
         let message = format!("there is no secret called `{name}`");
@@ -150,7 +153,7 @@ impl Resolver<'_> {
         let missing: BTreeSet<&str> = self.secrets.keys().map(Name::as_str).collect();
         let absent = missing
             .into_iter()
-            .filter(|used| !self.desired.secrets.iter().any(|known| known.as_str() == *used));
+            .filter(|used| !self.desired.secrets.keys().any(|known| known.as_str() == *used));
         let problem = Problem::new(Code::UnusedSecret, mark, message, "named by no value");
         self.problems.push(match (parsed, similar(name, absent)) {
             (Err(error), _) => problem.help(format!("and nothing can: {error}")),

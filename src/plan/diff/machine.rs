@@ -1,10 +1,11 @@
 //! What becomes of machines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::{gone, lines, list, note, plain};
-use crate::desired::{Machine, differences};
-use crate::model::{Name, Power};
+use super::{gone, lines, list, note, plain, power, resealed};
+use crate::desired::{Desired, Machine, differences};
+use crate::model::Name;
 use crate::plan::{Action, Change, Impact};
 use crate::state::State;
 use crate::state::rename::{self, MovedCard, MovedCards};
@@ -13,14 +14,15 @@ pub(super) fn machines(state: &State, next: &State, moved: &MovedCards, changes:
     let (before, after) = (state.desired(), next.desired());
     let renamed = rename::machines(before, after);
     let former_of: BTreeMap<&Name, &Name> = renamed.iter().map(|(former, now)| (now, former)).collect();
-    for (machine, former) in
-        differences(&before.machines, &after.machines).filter_map(|one| Some((one.after?, one.before)))
-    {
+    let resealed = resealed(before, after);
+    let written =
+        differences(&before.machines, &after.machines).filter_map(|one| Some((one.after?, one.before)));
+    for (machine, former) in written.chain(same_but_resealed(before, after, &resealed)) {
         let name = &machine.name;
         match former {
             None if former_of.contains_key(name) => {
                 let former = &before.machines[former_of[name]];
-                changes.push(renamed_machine(former, machine));
+                changes.push(renamed_machine(former, machine, &resealed));
             }
             None => {
                 let change =
@@ -33,16 +35,10 @@ pub(super) fn machines(state: &State, next: &State, moved: &MovedCards, changes:
                 ));
             }
             Some(former) => {
-                let details = machine_details(former, machine);
+                let details = machine_details(former, machine, &resealed);
                 if !details.is_empty() {
-                    let change = plain(
-                        "machine",
-                        name,
-                        Action::Update,
-                        &machine.origin,
-                        "is described differently",
-                        details,
-                    );
+                    let reason = "is described differently";
+                    let change = plain("machine", name, Action::Update, &machine.origin, reason, details);
                     let change = Change { machine: Some(name.to_string()), ..change };
                     changes.push(taking_over(change, state, next, moved));
                 }
@@ -63,6 +59,27 @@ pub(super) fn machines(state: &State, next: &State, moved: &MovedCards, changes:
     }
 }
 
+/// Machines that are written as before, and whose power has other credentials under the same name.
+fn same_but_resealed<'a>(
+    before: &'a Desired,
+    after: &'a Desired,
+    resealed: &BTreeSet<&Name>,
+) -> Vec<(&'a Arc<Machine>, Option<&'a Arc<Machine>>)> {
+    // In most plans there are none, and machines are many.
+    if resealed.is_empty() {
+        return Vec::new();
+    }
+    let has_one = |machine: &&Arc<Machine>| {
+        let credentials = machine.power.as_ref().and_then(|power| power.credentials.as_ref());
+        credentials.is_some_and(|name| resealed.contains(name))
+    };
+    let same = |machine: &'a Arc<Machine>| {
+        let former = before.machines.get(&machine.name).filter(|former| *former == machine)?;
+        Some((machine, Some(former)))
+    };
+    after.machines.values().filter(has_one).filter_map(same).collect()
+}
+
 /// A machine may get network cards that were another's: the box with them is given up by whatever
 /// was deployed to it, and is not guarded any more if only the other machine was.
 fn taking_over(change: Change, state: &State, next: &State, moved: &MovedCards) -> Change {
@@ -81,10 +98,10 @@ fn taking_over(change: Change, state: &State, next: &State, moved: &MovedCards) 
     }
 }
 
-fn renamed_machine(former: &Machine, machine: &Machine) -> Change {
+fn renamed_machine(former: &Machine, machine: &Machine, resealed: &BTreeSet<&Name>) -> Change {
     let reason = "has the same network cards: only the name changes, its installation is kept";
     let mut details = vec![format!("name: {} -> {}", former.name, machine.name)];
-    details.extend(machine_details(former, machine));
+    details.extend(machine_details(former, machine, resealed));
     let name = &machine.name;
     Change {
         former_name: Some(former.name.to_string()),
@@ -93,8 +110,9 @@ fn renamed_machine(former: &Machine, machine: &Machine) -> Change {
     }
 }
 
-fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
-    let Machine { name: _, macs, ids, labels, protect, options, power, power_on, loader, origin: _ } = after;
+fn machine_details(before: &Machine, after: &Machine, resealed: &BTreeSet<&Name>) -> Vec<String> {
+    let Machine { name: _, macs, ids, labels, protect, options, power: now, power_on, loader, origin: _ } =
+        after;
     let mut details = Vec::new();
     note(&mut details, "mac", &list(&before.macs), &list(macs));
     note(&mut details, "known by", &list(&before.ids), &list(ids));
@@ -105,8 +123,7 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
         None => "(unset: stays as it was)",
     };
     note(&mut details, "protect", guard(before.protect), guard(*protect));
-    let text = |power: &Option<Power>| power.as_ref().map(Power::to_string).unwrap_or_default();
-    note(&mut details, "power", &text(&before.power), &text(power));
+    power(&mut details, before.power.as_ref(), now.as_ref(), resealed);
     note(&mut details, "power-on", &before.power_on.to_string(), &power_on.to_string());
     note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
     note(&mut details, "options", &lines(&before.options), &lines(options));

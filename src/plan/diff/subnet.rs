@@ -1,11 +1,14 @@
 //! What becomes of subnets.
 
-use super::{lines, list, note, plain};
+use std::collections::BTreeSet;
+
+use super::{lines, list, note, plain, power, resealed};
 use crate::desired::{Desired, Ipv6, Subnet};
-use crate::model::{Cidr, Power};
+use crate::model::{Cidr, Name};
 use crate::plan::{Action, Change};
 
 pub(super) fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
+    let resealed = resealed(before, after);
     for (name, subnet) in &after.subnets {
         match before.subnets.get(name) {
             None => changes.push(plain(
@@ -17,7 +20,7 @@ pub(super) fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Chang
                 vec![],
             )),
             Some(former) => {
-                let details = subnet_details(former, subnet);
+                let details = subnet_details(former, subnet, &resealed);
                 if !details.is_empty() {
                     let reason = "clients learn it with their next lease";
                     changes.push(plain("subnet", name, Action::Update, &subnet.origin, reason, details));
@@ -30,7 +33,7 @@ pub(super) fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Chang
     }
 }
 
-fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
+fn subnet_details(before: &Subnet, after: &Subnet, resealed: &BTreeSet<&Name>) -> Vec<String> {
     let Subnet {
         name: _,
         cidr,
@@ -43,7 +46,7 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
         mode,
         unknown,
         idle,
-        power,
+        power: now,
         ipv6,
         segment,
         origin: _,
@@ -60,8 +63,7 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
     note(&mut details, "mode", &before.mode.to_string(), &mode.to_string());
     note(&mut details, "unknown", before.unknown.name(), unknown.name());
     note(&mut details, "idle", before.idle.name(), idle.name());
-    let kind = |power: &Option<Power>| power.as_ref().map_or("none", |power| power.kind.name());
-    note(&mut details, "power", kind(&before.power), kind(power));
+    power(&mut details, before.power.as_ref(), now.as_ref(), resealed);
     note(&mut details, "options", &lines(&before.options), &lines(options));
     let six = |ipv6: &Option<Ipv6>| ipv6.as_ref().map_or("none".into(), |ipv6| ipv6.lines().join(", "));
     note(&mut details, "ipv6", &six(&before.ipv6), &six(ipv6));

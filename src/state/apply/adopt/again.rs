@@ -205,6 +205,9 @@ fn desired_part(desired: &Desired, machines: &BTreeSet<Name>, deployments: &BTre
     let macs =
         machines.values().flat_map(|machine| machine.macs.iter().map(|mac| (*mac, machine.name.clone())));
     let deployment = |name: &Name| Some((name.clone(), desired.deployments.get(name)?.clone()));
+    // Another password of its controller is a change of a machine.
+    let credentials = machines.values().filter_map(|machine| machine.power.as_ref()?.credentials.as_ref());
+    let secrets = credentials.filter_map(|name| Some((name.clone(), *desired.secrets.get(name)?))).collect();
     Arc::new(Desired {
         revision: desired.revision.clone(),
         subnets: Default::default(),
@@ -216,7 +219,7 @@ fn desired_part(desired: &Desired, machines: &BTreeSet<Name>, deployments: &BTre
         selects: desired.selects,
         safety: desired.safety.clone(),
         agent: Default::default(),
-        secrets: Default::default(),
+        secrets,
         definitions: Default::default(),
         fixed: Fixed::default(),
     })
