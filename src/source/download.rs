@@ -144,7 +144,7 @@ impl Download {
     }
 
     async fn attempt(&self, progress: Progress<'_>) -> Result<(), Attempt> {
-        let Begun { mut body, from, total, validator } = self.begin().await?;
+        let Some(Begun { mut body, from, total, validator }) = self.begin().await? else { return Ok(()) };
         let disk = |error: std::io::Error| Attempt::Final(self.disk(&error));
         let mut part =
             OpenOptions::new().create(true).truncate(false).write(true).open(&self.part).map_err(disk)?;
@@ -174,8 +174,8 @@ impl Download {
         }
     }
 
-    /// Asks for the file, or for the rest of it.
-    async fn begin(&self) -> Result<Begun, Attempt> {
+    /// Asks for the file, or for the rest of it; `None` where all of it has come already.
+    async fn begin(&self) -> Result<Option<Begun>, Attempt> {
         let resumable = self.resumable();
         let (_, response) = get(&self.url, resumable.as_ref()).await?;
         let headers = response.headers();
@@ -187,12 +187,12 @@ impl Download {
         match (response.status(), resumable) {
             (StatusCode::OK, _) => {
                 let total = text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
-                Ok(Begun { body: response.into_body(), from: 0, total, validator })
+                Ok(Some(Begun { body: response.into_body(), from: 0, total, validator }))
             }
             (StatusCode::PARTIAL_CONTENT, Some((kept, _))) => {
                 match range.as_deref().and_then(content_range) {
                     Some((from, total)) if from == kept => {
-                        Ok(Begun { body: response.into_body(), from, total, validator })
+                        Ok(Some(Begun { body: response.into_body(), from, total, validator }))
                     }
                     _ => Err(self.anew("the server sent another part than was asked for")),
                 }
@@ -200,8 +200,9 @@ impl Download {
             (StatusCode::RANGE_NOT_SATISFIABLE, Some((kept, _))) => {
                 let total =
                     range.as_deref().and_then(|range| range.strip_prefix("bytes */")?.parse::<u64>().ok());
+                // The body of this answer is a page about the error, and no part of the file.
                 if total == Some(kept) {
-                    return Ok(Begun { body: response.into_body(), from: kept, total: None, validator });
+                    return Ok(None);
                 }
                 Err(self.anew("the file at the server is another one now"))
             }

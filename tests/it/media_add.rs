@@ -55,7 +55,14 @@ impl Server {
         let same = header("if-range").is_none_or(|wanted| wanted == tag);
         let from = range
             .filter(|_| same)
-            .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+            .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+        if from.is_some_and(|from| from >= bytes.len()) {
+            return say(format!(
+                "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{}\r\nContent-Length: 5\r\n\
+                 Connection: close\r\n\r\nsorry",
+                bytes.len()
+            ));
+        }
         let rest = &bytes[from.unwrap_or(0)..];
         let length = rest.len();
         let status = match from {
@@ -125,6 +132,17 @@ fn a_download_that_breaks_off_is_gone_on_with() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.out.contains("nobody vouches for it"), "{}", ran.out);
     assert_eq!(std::fs::read(root.join("y.img")).unwrap(), content);
+
+    // Everything came, and the command was interrupted before the file got its name.
+    server.put("/w.img", &content);
+    let url = format!("{base}/w.img");
+    std::fs::write(root.join("w.img.part"), &content).unwrap();
+    std::fs::write(root.join("w.img.part.origin"), format!("{url}\n\"{}-0\"\n", content.len())).unwrap();
+    let ran = add(root, &[&url]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(std::fs::read(root.join("w.img")).unwrap(), content);
+    let asked = server.asked.lock().unwrap().last().cloned();
+    assert_eq!(asked, Some(format!("/w.img bytes={}-", content.len())));
 
     // Another file at the same address: the old beginning is not put before the new end.
     let other = vec![7; 400_000];
