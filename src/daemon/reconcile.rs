@@ -47,7 +47,7 @@ use super::now;
 use super::written::WrittenFiles;
 use crate::api::resource::{ManifestProblem, Order, Outcome};
 use crate::config::Write;
-use crate::desired::{Desired, Media, Subnet};
+use crate::desired::{Boot, Desired, Media, Subnet};
 use crate::inventory::{Loaded, Memory, SourceSet};
 use crate::manifest::Level;
 use crate::media::{Seen, Shelf};
@@ -302,11 +302,25 @@ impl Reconciler {
 
     /// The files on disk that boots are served from, or may be soon.
     pub fn media(&self) -> BTreeSet<PathBuf> {
+        self.boots().iter().flat_map(|boot| prototype::media(boot)).collect()
+    }
+
+    /// The same, the images that are trees of boots, and what a revision that can't be adopted yet asks for.
+    pub fn images(&self) -> BTreeSet<PathBuf> {
+        // All files of an image lie in that image.
+        let image = |boot: &Arc<Boot>| Some(boot.tree.as_ref()?.files.values().next()?.path.to_path_buf());
+        let trees: Vec<PathBuf> = self.boots().iter().filter_map(image).collect();
+        let looked_at = self.watched().into_iter().map(|(path, _)| path);
+        self.media().into_iter().chain(trees).chain(looked_at).collect()
+    }
+
+    /// The boots that are served, may be soon, or belong to what claims run.
+    fn boots(&self) -> Vec<Arc<Boot>> {
         let waiting: Vec<Arc<Desired>> =
             lock(&self.waiting).values().map(|one| one.ready.desired.clone()).collect();
         let state = self.keeper.state();
         let all = waiting.iter().chain([state.desired()]).flat_map(|desired| desired.boots.values());
-        all.chain(state.claimed_boots()).flat_map(|boot| prototype::media(boot)).collect()
+        all.chain(state.claimed_boots()).cloned().collect()
     }
 
     /// Runs until the sources end.

@@ -174,3 +174,42 @@ fn a_disk_that_became_read_only_is_said_and_loses_nothing() {
     assert_eq!(daemon.stop(), Some(0));
     drop(disk);
 }
+
+/// A web server whose every file has 1 GiB, as it says.
+const LARGE_WEB: &str = "
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('Content-Length', str(1 << 30))
+        self.end_headers()
+        self.wfile.write(bytes(1 << 20))
+http.server.ThreadingHTTPServer(('127.0.0.1', 8098), Handler).serve_forever()
+";
+
+#[test]
+fn an_image_that_does_not_fit_leaves_the_state_its_room() {
+    let Some(site) = Site::new() else { return };
+    if !has("python3") {
+        return;
+    }
+    let words = ["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"];
+    let Some(disk) = Disk::mount(&words, &site.state) else {
+        skipped::<()>("`mount -t tmpfs` does not work here");
+        return;
+    };
+    let web = site.net.run_beside(&["python3", "-c", LARGE_WEB]);
+    let listens = || site.net.server_output(&["ss", "-Hltn", "sport = :8098"]);
+    eventually("the web server listens", listens, |text| text.contains("8098"));
+    let daemon = site.start();
+    let iso = format!("iso = {{ url = 'http://127.0.0.1:8098/x.iso', sha256 = '{}' }}", "1".repeat(64));
+    std::fs::write(site.root.join("boot.toml"), format!("[boot.w]\n{iso}\nkernel = 'linux'\n")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let sources = || site.net.server_output(&[VOLDEMORTCTL, "get", "status", "-o", "json"]);
+    eventually("why it is not fetched", sources, |text| text.contains("it has 1024 MiB, and "));
+    assert_eq!(std::fs::read_dir(site.state.join("fetched")).unwrap().count(), 0);
+    assert!(site.leased(1));
+    assert!(!site.status().contains("can't store"), "{}", site.status());
+    assert_eq!(daemon.stop(), Some(0));
+    drop((web, disk));
+}

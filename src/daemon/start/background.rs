@@ -14,7 +14,7 @@ use super::super::link::Follower;
 use super::super::reconcile::{POSTED, Reconciler};
 use super::super::service::{Part, Row, StatusBoard, supervise};
 use super::super::syslog::Syslog;
-use super::super::{Stop, firmware, host_addresses, posted, registrar};
+use super::super::{Stop, fetch, firmware, host_addresses, posted, registrar};
 use super::base::{Base, others};
 use super::until;
 use crate::config::Config;
@@ -212,9 +212,11 @@ async fn sweep(config: Config, reconciler: Arc<Reconciler>) {
         used.extend(mirrors.iter().cloned());
         let place = source::git::place(&state);
         let (posted, served) = (state.join(POSTED), reconciler.media());
+        let (fetched, images) = (state.join(fetch::FETCHED), reconciler.images());
         let work = move || {
             source::git::sweep(&place, &used);
             posted::sweep(&posted, &served);
+            fetch::sweep(&fetched, &images);
         };
         let _ = tokio::task::spawn_blocking(work).await;
     }

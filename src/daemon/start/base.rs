@@ -15,7 +15,7 @@ use super::super::backend::{Daemon, Parts};
 use super::super::control::Control;
 use super::super::dhcp::Heartbeat;
 use super::super::downloads::{Downloads, TFTP_PORT};
-use super::super::fetch::Web;
+use super::super::fetch::{FETCHED, Web};
 use super::super::hooks::Hooks;
 use super::super::keeper::Keeper;
 use super::super::limits::open_files;
@@ -222,7 +222,7 @@ fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Rec
     let programs = Programs { named: config.firmware.agents.clone() };
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")))
         .making_agents(programs)
-        .fetching(config.state.directory.join("fetched"), Arc::new(Web));
+        .fetching(config.state.directory.join(FETCHED), Arc::new(Web));
     let fallback = fallback_networks(config);
     let identity = config.secrets.identity.clone();
     let followed = |source: &config::Source| {
