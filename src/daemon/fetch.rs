@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
+use sha2::{Digest, Sha256};
 
 use crate::media::Fetch;
 use crate::media::verify::Verifier;
+use crate::model::hex;
 use crate::source::download::{Download, DownloadError};
 
 /// The folder of the state directory that they are fetched into.
@@ -35,35 +37,54 @@ impl Fetch for Web {
         path: &Path,
         goes_on: &dyn Fn(u64, u64) -> bool,
     ) -> Result<(), String> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let download = Download::new(url, path);
-        let mut looked: Option<u64> = None;
-        let mut lack: Option<String> = None;
-        let fetched = download.run(&mut |done, total| {
-            if looked.is_none_or(|at| done.abs_diff(at) >= STEP) {
-                looked = Some(done);
-                lack = lack_of_room(folder, done, total);
-            }
-            lack.is_none() && goes_on(done, total.unwrap_or_default())
-        });
-        if let Some(why) = lack {
+        // One image may be fetched from two addresses at once: each download has a part of its own.
+        let own = path.with_extension(format!("{}.iso", hex(&Sha256::digest(url)[..4])));
+        let download = Download::new(url, &own);
+        let came = bring(&download, sha256, path, goes_on);
+        // From the other address. It may be served already: a file in its place would be taken for a change.
+        if path.exists() {
             download.discard();
-            return Err(why);
+            return Ok(());
         }
-        if let Err(error) = fetched {
-            // On a full disk, or at the end of a quota, the part keeps the state from being stored.
-            if matches!(error, DownloadError::Disk { .. }) {
-                download.discard();
-            }
-            return Err(error.to_string());
-        }
-        let found = Verifier::default().digest(download.part()).map_err(|error| error.to_string())?;
-        if !found.eq_ignore_ascii_case(sha256) {
-            download.discard();
-            return Err(format!("what came has the sha256 {found}, and the manifest asks for {sha256}"));
-        }
+        came?;
         download.keep(path).map_err(|error| error.to_string())
     }
+}
+
+/// Fetches what will be the file at `path`, unless that comes from elsewhere meanwhile, and checks it.
+fn bring(
+    download: &Download,
+    sha256: &str,
+    path: &Path,
+    goes_on: &dyn Fn(u64, u64) -> bool,
+) -> Result<(), String> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut looked: Option<u64> = None;
+    let mut lack: Option<String> = None;
+    let fetched = download.run(&mut |done, total| {
+        if looked.is_none_or(|at| done.abs_diff(at) >= STEP) {
+            looked = Some(done);
+            lack = lack_of_room(folder, done, total);
+        }
+        lack.is_none() && !path.exists() && goes_on(done, total.unwrap_or_default())
+    });
+    if let Some(why) = lack {
+        download.discard();
+        return Err(why);
+    }
+    if let Err(error) = fetched {
+        // On a full disk, or at the end of a quota, the part keeps the state from being stored.
+        if matches!(error, DownloadError::Disk { .. }) {
+            download.discard();
+        }
+        return Err(error.to_string());
+    }
+    let found = Verifier::default().digest(download.part()).map_err(|error| error.to_string())?;
+    if !found.eq_ignore_ascii_case(sha256) {
+        download.discard();
+        return Err(format!("what came has the sha256 {found}, and the manifest asks for {sha256}"));
+    }
+    Ok(())
 }
 
 /// Why the rest of a download may not be written into `folder`; `None` where it may, or where the room is not

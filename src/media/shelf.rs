@@ -101,6 +101,10 @@ impl Shelf {
 
     /// A text that is another one where `name` may mean another file.
     pub(super) fn meaning(&self, name: &str) -> String {
+        // Of one address there is one download, whoever asks.
+        if is_url(name) {
+            return name.to_owned();
+        }
         let copy = self.copies.get(name).map(|copy| copy.as_path());
         format!("{name}\0{:?}\0{:?}", self.inventory, copy)
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 
 use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL, eventually};
-use super::net::{Net, has};
+use super::net::{Net, Running, has};
 
 const MANIFEST: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.d]\nkernel = 'files/vmlinuz'\n\
     [deployment.k]\nboot = 'd'\nmac = '52:54:00:00:00:01'\naddress = '10.0.10.20'\n";
@@ -76,6 +76,29 @@ impl Lab {
     fn log(&self) -> Vec<String> {
         let events = self.net.server_output(&[VOLDEMORTCTL, "events", "-o", "json"]);
         events.lines().map(str::to_owned).collect()
+    }
+
+    /// Makes the image `web.iso`, which holds `linux`; its SHA-256.
+    fn image(&self) -> String {
+        std::fs::create_dir(self.path("tree")).unwrap();
+        std::fs::write(self.path("tree/linux"), "a kernel").unwrap();
+        let made = Command::new("xorriso")
+            .args(["-as", "mkisofs", "-quiet", "-R", "-o", "web.iso", "tree"])
+            .current_dir(self.folder.path())
+            .output();
+        assert!(made.unwrap().status.success());
+        let sha256 = Command::new("sha256sum").arg(self.path("web.iso")).output().unwrap().stdout;
+        String::from_utf8_lossy(&sha256[..64]).into_owned()
+    }
+
+    /// Serves that image on this port: the last byte when the file `go` is there.
+    fn web(&self, port: u16, go: &Path) -> Running {
+        let (image, go, number) = (self.path("web.iso"), go.display().to_string(), port.to_string());
+        let web =
+            self.net.run_beside(&["python3", "-c", SLOW_WEB, &image.display().to_string(), &go, &number]);
+        let listens = || self.net.server_output(&["ss", "-Hltn", &format!("sport = :{port}")]);
+        eventually("the web server listens", listens, |text| text.contains(&number));
+        web
     }
 }
 
@@ -163,7 +186,7 @@ fn an_image_without_an_end_holds_up_nothing() {
 }
 
 /// A web server for one file, which waits before the last byte until the file `go` is there; arguments: the
-/// file, `go`.
+/// file, `go`, the port.
 const SLOW_WEB: &str = "
 import http.server, os, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -176,7 +199,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
         while not os.path.exists(sys.argv[2]): time.sleep(0.05)
         self.wfile.write(content[-1:])
-http.server.ThreadingHTTPServer(('127.0.0.1', 8099), Handler).serve_forever()
+http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[3])), Handler).serve_forever()
 ";
 
 #[test]
@@ -185,22 +208,8 @@ fn an_image_is_fetched_before_its_revision_is_adopted() {
     if !has("python3") || !has("xorriso") {
         return;
     }
-    std::fs::create_dir(lab.path("tree")).unwrap();
-    std::fs::write(lab.path("tree/linux"), "a kernel").unwrap();
-    let made = Command::new("xorriso")
-        .args(["-as", "mkisofs", "-quiet", "-R", "-o", "web.iso", "tree"])
-        .current_dir(lab.folder.path())
-        .output();
-    assert!(made.unwrap().status.success());
-    let sha256 = Command::new("sha256sum").arg(lab.path("web.iso")).output().unwrap().stdout;
-    let sha256 = String::from_utf8_lossy(&sha256[..64]).into_owned();
-    let (image, go) = (lab.path("web.iso").display().to_string(), lab.path("go").display().to_string());
-    let serve = || {
-        let web = lab.net.run_beside(&["python3", "-c", SLOW_WEB, &image, &go]);
-        let listens = || lab.net.server_output(&["ss", "-Hltn", "sport = :8099"]);
-        eventually("the web server listens", listens, |text| text.contains("8099"));
-        web
-    };
+    let (sha256, go) = (lab.image(), lab.path("go"));
+    let serve = || lab.web(8099, &go);
     let web = serve();
     let inventory = lab.path("inventory").display().to_string();
     let config = lab.config(&format!("directory = '{inventory}'"));
@@ -232,7 +241,7 @@ fn an_image_is_fetched_before_its_revision_is_adopted() {
     until(&lab, "\"Ready\"");
     assert_eq!(fetched(), "a kernel");
     let kept = lab.path(&format!("state/fetched/{sha256}.iso"));
-    assert_eq!(std::fs::read(&kept).unwrap(), std::fs::read(&image).unwrap());
+    assert_eq!(std::fs::read(&kept).unwrap(), std::fs::read(lab.path("web.iso")).unwrap());
 
     // Nobody answers, then the wrong bytes come: what is served stays, and the reason is said.
     boot(&"1".repeat(64));
@@ -247,5 +256,57 @@ fn an_image_is_fetched_before_its_revision_is_adopted() {
     until(&lab, "\"Ready\"");
     web.signal(Signal::SIGTERM);
     web.wait();
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn one_image_is_fetched_from_two_addresses_at_once() {
+    let Some(lab) = Lab::new() else { return };
+    if !has("python3") || !has("xorriso") {
+        return;
+    }
+    let sha256 = lab.image();
+    let (first, second) = (lab.path("go-first"), lab.path("go-second"));
+    let webs = [lab.web(8096, &first), lab.web(8097, &second)];
+    let config = lab.config(&format!("directory = '{}'", lab.path("inventory").display()));
+    let daemon = Daemon::with(&lab.net, &config, &[]);
+    until(&lab, "\"Ready\"");
+    let boot = |name: &str, port: u16| {
+        let url = format!("http://127.0.0.1:{port}/web.iso");
+        format!("[boot.{name}]\niso = {{ url = '{url}', sha256 = '{sha256}' }}\nkernel = 'linux'\n")
+    };
+    std::fs::write(lab.path("inventory/b.toml"), boot("v", 8096) + &boot("w", 8097)).unwrap();
+    // Only the last byte of both is not there yet.
+    let whole = std::fs::metadata(lab.path("web.iso")).unwrap().len();
+    let parts = || {
+        let entries = std::fs::read_dir(lab.path("state/fetched")).into_iter().flatten();
+        let lengths = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+        lengths.filter(|length| *length == whole - 1).count().to_string()
+    };
+    eventually("both are on their way", parts, |count| count == "2");
+    let kept = lab.path(&format!("state/fetched/{sha256}.iso"));
+    let inode = || std::fs::metadata(&kept).map_or(0, |found| std::os::unix::fs::MetadataExt::ino(&found));
+    std::fs::write(&first, "").unwrap();
+    eventually("the first has come", || inode().to_string(), |inode| inode != "0");
+    let before = inode();
+    std::fs::write(&second, "").unwrap();
+    until(&lab, "\"Ready\"");
+    let kernel = |name: &str| {
+        let url = format!("http://10.0.10.1/{name}/linux");
+        eventually(
+            "its kernel is served",
+            || lab.net.server_output(&["curl", "-s", &url]),
+            |text| text == "a kernel",
+        )
+    };
+    kernel("v");
+    kernel("w");
+    assert_eq!(inode(), before, "what is served was replaced");
+    let names = std::fs::read_dir(lab.path("state/fetched")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), [format!("{sha256}.iso").as_str()]);
+    let false_words = ["what came has", "No such file", "no such file"];
+    let wrong = lab.log().into_iter().find(|line| false_words.iter().any(|words| line.contains(words)));
+    assert_eq!(wrong, None);
+    drop(webs);
     assert_eq!(daemon.stop(), Some(0));
 }

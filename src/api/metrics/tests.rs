@@ -9,7 +9,7 @@ use crate::model::Name;
 use crate::state::{Install, InstallStage, Server};
 
 /// What manifests mean.
-fn desired(text: &str) -> desired::Desired {
+fn desired(text: &'static str) -> desired::Desired {
     let (documents, _) = manifest::parse(&[("lab.toml".into(), text.into())].into());
     let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     desired::resolve(&documents, &Shelf::new(Vec::new(), None), &options).0
