@@ -48,12 +48,19 @@ impl fmt::Display for Interface {
     }
 }
 
+/// The interface that an entry of getifaddrs(3) belongs to, by the name there: an IPv4 address may have a
+/// label, as in `eth0:0`, which takes the place of the interface's name. Names of interfaces hold no colon.
+pub fn link_of(name: &str) -> &str {
+    name.split(':').next().unwrap_or(name)
+}
+
 /// The interfaces of this host by name.
 pub fn interfaces() -> io::Result<Vec<Interface>> {
     let mut found: BTreeMap<String, Interface> = BTreeMap::new();
     for entry in getifaddrs()? {
-        let interface = found.entry(entry.interface_name.clone()).or_insert_with(|| Interface {
-            name: entry.interface_name.clone(),
+        let name = link_of(&entry.interface_name).to_owned();
+        let interface = found.entry(name.clone()).or_insert_with(|| Interface {
+            name,
             up: entry.flags.contains(InterfaceFlags::IFF_UP),
             loopback: entry.flags.contains(InterfaceFlags::IFF_LOOPBACK),
             addresses: Vec::new(),
@@ -155,6 +162,13 @@ mod tests {
                     192.0.2.9 0x1 0x0 00:00:00:00:00:00 * eth0\n\
                     10.0.0.1 0x1 0x2 02:fc:00:00:00:06 * eth1\n";
         assert_eq!(neighbours(text, "eth0"), [Ipv4Addr::new(192, 0, 2, 1)]);
+    }
+
+    #[test]
+    fn a_label_is_no_interface() {
+        for (name, link) in [("eth0", "eth0"), ("eth0:0", "eth0"), ("eth0.7:vip:1", "eth0.7"), ("", "")] {
+            assert_eq!(link_of(name), link);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
+use crate::config::host::link_of;
 use crate::model::Cidr;
 
 pub use address6::{Address6, addresses6};
@@ -49,11 +50,12 @@ impl Interface {
         let mut has = Vec::new();
         let mut up = true;
         for entry in getifaddrs().map_err(LinkError::List)? {
-            known.insert(entry.interface_name.clone());
-            up &= entry.interface_name != name || entry.flags.contains(InterfaceFlags::IFF_UP);
+            let link = link_of(&entry.interface_name);
+            known.insert(link.to_owned());
+            up &= link != name || entry.flags.contains(InterfaceFlags::IFF_UP);
             let ip = entry.address.and_then(|storage| storage.as_sockaddr_in().map(|ip| ip.ip()));
             let mask = entry.netmask.and_then(|storage| storage.as_sockaddr_in().map(|ip| ip.ip()));
-            if let (true, Some(ip), Some(mask)) = (entry.interface_name == name, ip, mask) {
+            if let (true, Some(ip), Some(mask)) = (link == name, ip, mask) {
                 has.push((ip, Cidr::around(ip, u32::from(mask).count_ones() as u8)));
             }
         }

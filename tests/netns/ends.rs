@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL, detect, eventually};
 use super::net::{Net, has, within};
 use super::services::{BACK, Host, LAB, PATIENT, offer};
 
@@ -144,4 +144,17 @@ fn a_socket_of_the_api_that_was_removed_is_made_again() {
     assert_eq!(&answer, b"HTTP/1.1 200");
     assert_eq!(daemon.stop(), Some(0));
     assert!(!socket.exists(), "it goes with the daemon");
+}
+
+/// ifupdown, keepalived and others give an address a label, as in `eth0:0`: it is still the interface's.
+#[test]
+fn an_address_with_a_label_is_served() {
+    let Some(host) = Host::new() else { return };
+    host.ip("address delete 10.0.10.1/24 dev srv");
+    host.ip("address add 10.0.10.1/24 dev srv label srv:pxe");
+    let found = host.net.server_output(&[VOLDEMORT, "config", "detect"]);
+    assert!(found.contains("\ninterface = \"srv\"\n"), "{found}");
+    let daemon = host.start();
+    assert!(!host.status().contains("srv:pxe"), "{}", host.status());
+    assert_eq!(daemon.stop(), Some(0));
 }
