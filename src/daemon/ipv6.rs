@@ -28,6 +28,10 @@ use address::{Choice, Network, ServedAddress, choose};
 /// How often host and inventory are looked at, if the kernel reports nothing before.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// The servers of an address end together, and their ports are free this long after the first of them at
+/// the latest, if nothing is being fetched.
+const ENDS: Duration = Duration::from_millis(50);
+
 /// The served networks and what is done with each.
 pub struct Ipv6Services {
     pub keeper: Keeper,
@@ -73,7 +77,10 @@ impl Ipv6Services {
             }
             tokio::select! {
                 () = stopped(&mut stop) => break,
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {
+                    tokio::time::sleep(ENDS).await;
+                    while tasks.try_join_next().is_some() {}
+                }
                 () = tokio::time::sleep(LOOK) => {}
                 Ok(()) = stirred.changed() => {}
             }
@@ -110,9 +117,12 @@ impl Ipv6Services {
         if state.serving.is_some() && served.is_some() && served == state.chosen {
             return;
         }
-        // What is served ends first: both have the same ports.
         if let (Some(_ended), Some(former)) = (state.serving.take(), &state.chosen) {
             tracing::info!("IPv6: {name} is no longer served at [{}]", former.address);
+            // Both have the same ports: the other one is opened at the next look, when this one has ended.
+            if served.is_some() {
+                return;
+            }
         }
         if served.is_none() && lacks.is_empty() {
             state.chosen = None;

@@ -204,6 +204,18 @@ fn machines_may_make_their_own_addresses_and_an_edit_ends_ipv6() {
         script.contains("kernel --name linux http://[fd00:10::1]/"),
         "known by its own address: {script}"
     );
+    // The subnet gets another name: its servers are made anew, and the status shows those.
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("[subnet.lab]", "[subnet.rack]")).unwrap();
+    let events = || net.server_output(&[VOLDEMORTCTL, "events"]);
+    eventually("the other name", events, |text| text.contains("(subnet rack)"));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(!events().contains("failed and is opened again"), "{}", events());
+    let status = net.server_output(&[VOLDEMORTCTL, "get", "status"]);
+    for row in ["dhcp6 srv", "router advertisements srv", "tftp fd00:10::1", "http fd00:10::1"] {
+        assert!(status.lines().any(|line| line.contains(row)), "{row}: {status}");
+    }
+    assert!(get(&net, SCRIPT).contains("kernel"), "it is served");
     std::fs::write(
         &manifest,
         MANIFEST.replace("ipv6 = {", "x-ipv6 = {").replace("address6 =", "x-address6 ="),

@@ -32,10 +32,19 @@ pub struct Condition {
 
 type Note = Arc<dyn Fn(Event) + Send + Sync>;
 
+/// The rows by name, each with its number: a service that replaces another one has the same name, and its
+/// row is made before that of the other is dropped.
+#[derive(Default)]
+struct Rows {
+    by_name: BTreeMap<String, (u64, Condition)>,
+    /// How many were made so far.
+    made: u64,
+}
+
 /// All of them; cheap to clone.
 #[derive(Clone)]
 pub struct StatusBoard {
-    rows: Arc<Mutex<BTreeMap<String, Condition>>>,
+    rows: Arc<Mutex<Rows>>,
     changed: watch::Sender<u64>,
     note: Note,
 }
@@ -46,17 +55,21 @@ impl StatusBoard {
         StatusBoard { rows: Arc::default(), changed: watch::Sender::new(0), note: Arc::new(note) }
     }
 
-    /// A row for a service, until it is dropped.
+    /// A row for a service, until it is dropped. It replaces a row of the same name.
     pub fn row(&self, name: impl Into<String>, part: Part) -> Row {
         let (name, state, since) = (name.into(), ServiceState::Starting, now());
-        self.lock().insert(name.clone(), Condition { part, state, since, reason: String::new() });
+        let mut rows = self.lock();
+        rows.made += 1;
+        let number = rows.made;
+        rows.by_name.insert(name.clone(), (number, Condition { part, state, since, reason: String::new() }));
+        drop(rows);
         self.changed.send_modify(|count| *count += 1);
-        Row { board: self.clone(), name }
+        Row { board: self.clone(), name, number }
     }
 
     /// Every service by its name.
     pub fn conditions(&self) -> BTreeMap<String, Condition> {
-        self.lock().clone()
+        self.lock().by_name.iter().map(|(name, (_, row))| (name.clone(), row.clone())).collect()
     }
 
     /// Changes with every condition.
@@ -64,7 +77,7 @@ impl StatusBoard {
         self.changed.subscribe()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Condition>> {
+    fn lock(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -73,6 +86,7 @@ impl StatusBoard {
 pub struct Row {
     board: StatusBoard,
     name: String,
+    number: u64,
 }
 
 impl Row {
@@ -91,7 +105,8 @@ impl Row {
     /// Every change is logged and noted once, as a text.
     fn set(&self, state: ServiceState, reason: String) {
         let mut rows = self.board.lock();
-        let Some(row) = rows.get_mut(&self.name) else { return };
+        let own = rows.by_name.get_mut(&self.name).filter(|(number, _)| *number == self.number);
+        let Some((_, row)) = own else { return };
         if (row.state, &row.reason) == (state, &reason) {
             return;
         }
@@ -122,7 +137,34 @@ impl Row {
 
 impl Drop for Row {
     fn drop(&mut self) {
-        self.board.lock().remove(&self.name);
+        let mut rows = self.board.lock();
+        if rows.by_name.get(&self.name).is_none_or(|(number, _)| *number != self.number) {
+            return;
+        }
+        rows.by_name.remove(&self.name);
+        drop(rows);
         self.board.changed.send_modify(|count| *count += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_was_replaced_takes_nothing_from_its_successor() {
+        let (sender, events) = std::sync::mpsc::channel();
+        let board = StatusBoard::new(move |event| drop(sender.send(event.text.to_string())));
+        let old = board.row("dhcp6 eth0", Part::Machines);
+        old.serving();
+        let new = board.row("dhcp6 eth0", Part::Machines);
+        old.failed("it ends");
+        drop(old);
+        new.failed("the port is in use");
+        assert_eq!(board.conditions()["dhcp6 eth0"].state, ServiceState::Failed);
+        let noted: Vec<String> = events.try_iter().collect();
+        assert_eq!(noted, ["dhcp6 eth0 failed and is opened again: the port is in use"]);
+        drop(new);
+        assert!(board.conditions().is_empty());
     }
 }
