@@ -118,7 +118,7 @@ pub(super) struct Posted<'a> {
     /// Where they are put when they are needed.
     pub folder: &'a Path,
     /// Absent for what a source holds, or held when it was kept.
-    pub sent: Option<&'a Sent>,
+    pub sent: Option<&'a Arc<Sent>>,
 }
 
 impl Library for Posted<'_> {
@@ -151,7 +151,7 @@ impl Posted<'_> {
     fn own(&self, name: &str) -> Result<Option<(String, PathBuf)>, MediaError> {
         let path = Path::new(name);
         if path.is_absolute() {
-            return self.is_open(path).then_some(None).ok_or_else(|| failed(name, ELSEWHERE));
+            return if self.is_open(path)? { Ok(None) } else { Err(failed(name, ELSEWHERE)) };
         }
         let plain: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
         let Some(plain) = plain.to_str() else { return Ok(None) };
@@ -165,7 +165,7 @@ impl Posted<'_> {
             return Err(failed(name, ABSENT));
         }
         let Some(bytes) = self.revision.find(plain) else { return Ok(None) };
-        let place = match self.known(plain, bytes) {
+        let place = match self.known(plain, bytes)? {
             Some(place) => place,
             None => keep(self.folder, bytes).map_err(|error| failed(name, &error.to_string()))?,
         };
@@ -173,19 +173,27 @@ impl Posted<'_> {
     }
 
     /// The same bytes where the source or the media have them.
-    fn known(&self, plain: &str, bytes: &Bytes) -> Option<PathBuf> {
-        let sent = self.sent?;
-        let candidates = sent.places.candidates(plain.strip_prefix(&*sent.prefix)?, self.shelf);
-        candidates.into_iter().find(|candidate| holds(candidate, bytes))
+    fn known(&self, plain: &str, bytes: &Bytes) -> Result<Option<PathBuf>, MediaError> {
+        let Some(sent) = self.sent else { return Ok(None) };
+        let Some(path) = plain.strip_prefix(&*sent.prefix).map(str::to_owned) else { return Ok(None) };
+        let (sent, shelf, bytes) = (sent.clone(), self.shelf.clone(), bytes.clone());
+        self.others.beside(Path::new(plain), move || {
+            let candidates = sent.places.candidates(&path, &shelf);
+            candidates.into_iter().find(|candidate| holds(candidate, &bytes))
+        })
     }
 
     /// Whether an absolute path may be looked at: the sender of a tree must not learn what else lies on
     /// this host.
-    fn is_open(&self, path: &Path) -> bool {
-        let Some(sent) = self.sent else { return true };
+    fn is_open(&self, path: &Path) -> Result<bool, MediaError> {
+        let Some(sent) = self.sent else { return Ok(true) };
         let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
-        let roots = sent.places.root.iter().chain(self.shelf.media());
-        plain && (sent.places.images.contains(path) || roots.into_iter().any(|root| is_within(path, root)))
+        if !plain || sent.places.images.contains(path) {
+            return Ok(plain);
+        }
+        let roots: Vec<PathBuf> = sent.places.root.iter().chain(self.shelf.media()).cloned().collect();
+        let place = path.to_owned();
+        self.others.beside(path, move || roots.iter().any(|root| is_within(&place, root)))
     }
 }
 
@@ -310,6 +318,7 @@ mod tests {
         let folder = house.folder.path().join("posted");
         for (known, wanted) in [(false, vec!["k".to_owned()]), (true, vec![])] {
             let (sent, copies) = house.find("k", blob("kernel", known));
+            let sent = Arc::new(sent);
             let others = Patient::new(&house.shelf, Arc::default(), PATIENCE);
             let (shelf, others, seen) = (&house.shelf, &others, Arc::default());
             let (copies, folder, revision) = (&copies, &*folder, &Revision::default());
@@ -326,6 +335,7 @@ mod tests {
         let folder = house.folder.path().join("posted");
         let secret = house.write("host/secret", "secret");
         let (sent, copies) = house.find("other", blob("x", false));
+        let sent = Arc::new(sent);
         let files: BTreeMap<Arc<str>, Bytes> =
             [("k".into(), Bytes::from("kernel")), ("m".into(), Bytes::from("in media"))].into();
         let revision = &Revision::of_one(SourceRevision { files, ..SourceRevision::default() });

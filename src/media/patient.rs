@@ -71,6 +71,16 @@ impl Patient {
         self.noted(answer)
     }
 
+    /// The answer to a question about the file at `path`, which may touch each folder of media. One is asked
+    /// at a time: where a file system does not answer, the others would wait for it, too.
+    pub fn beside<T: Send + 'static>(
+        &self,
+        path: &Path,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, MediaError> {
+        self.noted(self.shelf.jobs().run("\0beside".to_owned(), path, self.until, move |_| Ok(work())))
+    }
+
     fn noted<T>(&self, answer: Result<T, MediaError>) -> Result<T, MediaError> {
         if let Err(error) = &answer {
             self.seen.note_error(error);
@@ -263,6 +273,20 @@ mod tests {
         assert_eq!(again, "x.iso: its sha256 is being computed: 25 % of 0 MiB");
         drop(go);
         assert_eq!(ask(&jobs, 10_000, |_| {}), Ok(7));
+    }
+
+    #[test]
+    fn questions_beside_one_that_hangs_are_not_started() {
+        let shelf = Shelf::new(Vec::new(), None);
+        let patient = Patient::new(&shelf, Arc::default(), Duration::ZERO);
+        let (go, wait) = sync_channel::<()>(0);
+        let slow = patient.beside(Path::new("/nfs/x.iso"), move || drop(wait.recv()));
+        assert!(matches!(&slow, Err(MediaError::Busy { .. })), "{slow:?}");
+        let other = patient.beside(Path::new("/srv/y.iso"), || 7);
+        assert!(matches!(&other, Err(MediaError::Busy { .. })), "{other:?}");
+        drop(go);
+        let later = Patient::new(&shelf, Arc::default(), Duration::from_secs(10));
+        assert_eq!(later.beside(Path::new("/srv/y.iso"), || 7), Ok(7));
     }
 
     #[test]

@@ -2,11 +2,14 @@
 //! between, they are served, and what can't be read does not hold up anything else.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::callers::House;
 use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL, eventually};
+use super::fuse::{Away, NAME};
 use super::net::{Net, Running, has};
 
 const MANIFEST: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.d]\nkernel = 'files/vmlinuz'\n\
@@ -309,4 +312,67 @@ fn one_image_is_fetched_from_two_addresses_at_once() {
     assert_eq!(wrong, None);
     drop(webs);
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// What a plan asks a file server that does not answer holds up no commit.
+#[test]
+fn a_plan_waits_alone_for_a_file_server_that_does_not_answer() {
+    let Some(house) = House::behind(&[], "").filter(|_| has("curl")) else { return };
+    let House { net, folder, daemon, token: _ } = house;
+    assert_eq!(daemon.stop(), Some(0));
+    let (away, media) = (folder.path().join("away"), folder.path().join("media"));
+    for one in [&away, &media] {
+        std::fs::create_dir(one).unwrap();
+    }
+    let Some(server) = Away::mount(&away, vec![7; 10]) else { return };
+    let (config, inventory) = (folder.path().join("voldemort.toml"), folder.path().join("inventory"));
+    let settings = std::fs::read_to_string(&config).unwrap();
+    let paths = format!("\n[media]\npaths = ['{}', '{}']\n", away.display(), media.display());
+    std::fs::write(&config, settings + &paths).unwrap();
+    let daemon = Daemon::with(&net, &config, &["--inventory", inventory.to_str().unwrap()]);
+    // The file server first ends to hang, then the daemon ends.
+    let (house, server) = (House::of(net, folder, daemon), server);
+    let socket = house.socket().display().to_string();
+    let ask = |more: &[&str], path: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "--max-time", "60", "--unix-socket", &socket]).args(more);
+        curl.arg(format!("http://localhost{path}")).stdin(Stdio::null()).stdout(Stdio::piped());
+        curl.spawn().unwrap()
+    };
+    let said = |child: Child| String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let is_served = |name: &str| {
+        let code = ["-o", "/dev/null", "-w", "%{http_code}"];
+        said(ask(&code, &format!("/v1/deployments/{name}")))
+    };
+    eventually("the first revision", || is_served("harry"), |code| code == "200");
+    let lab = inventory.join("lab.toml");
+    let manifest = std::fs::read_to_string(&lab).unwrap();
+
+    server.hang(true);
+    let image = format!(
+        "[boot.n]\niso = {{ file = '{}', sha256 = '{}' }}\n",
+        away.join(NAME).display(),
+        "0".repeat(64)
+    );
+    // By its place, and by its name: the same bytes may lie in a folder of media.
+    for (boot, name) in
+        [(image + "kernel = 'k'\n", "ron"), (format!("[boot.n]\nkernel = '{NAME}'\n"), "ginny")]
+    {
+        let files = serde_json::json!({ "lab.toml": format!("{manifest}{boot}"), NAME: "a kernel" });
+        let tree = serde_json::json!({ "revision": "mine", "files": files }).to_string();
+        let start = Instant::now();
+        let plan = ask(&["-X", "POST", "-H", "Content-Type: application/json", "-d", &tree], "/v1/plan");
+        std::thread::sleep(Duration::from_secs(1));
+        let last = name.len();
+        let more = format!(
+            "[deployment.{name}]\nmac = '52:54:00:00:00:0{last}'\naddress = '10.0.10.4{last}'\nboot = 'local'\n"
+        );
+        std::fs::write(&lab, std::fs::read_to_string(&lab).unwrap() + &more).unwrap();
+        eventually("a commit beside it", || is_served(name), |code| code == "200");
+        let plan = said(plan);
+        assert!(plan.contains(&format!("{NAME}` is still being read")), "{plan}");
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    }
+    server.hang(false);
+    assert_eq!(house.daemon.stop(), Some(0));
 }

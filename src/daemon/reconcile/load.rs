@@ -278,7 +278,7 @@ impl Loader {
             revision,
             copies: &copies,
             folder: &self.posted,
-            sent: terms.sent.as_deref(),
+            sent: terms.sent.as_ref(),
         };
         work(&library, &Options { media: terms.media, fallback: self.fallback.clone() })
     }

@@ -150,10 +150,28 @@ impl Reconciler {
         }
         let Ready { desired, secrets } = loaded.map_err(Outcome::from)?;
         let state = self.keeper.state();
-        let settled = tokio::task::spawn_blocking(move || same::settled(desired, state.desired())).await;
-        let why = |error| format!("comparing files ended unexpectedly: {error}");
-        let desired = settled.map_err(|error| Outcome::unusable(why(error)))?;
-        Ok(Ready { desired, secrets })
+        let desired = self.compared(move || same::settled(desired, state.desired())).await;
+        Ok(Ready { desired: desired.map_err(Outcome::unusable)?, secrets })
+    }
+
+    /// Compares files, in one of few threads.
+    async fn compared<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let threads = self.comparing.clone();
+        let comparing = async move {
+            let thread = threads.acquire_owned().await;
+            let work = move || {
+                let done = work();
+                drop(thread);
+                done
+            };
+            tokio::task::spawn_blocking(work).await
+        };
+        let done = tokio::time::timeout(COMPARING, comparing).await;
+        let done = done.map_err(|_| "the tree's files are still being compared; try again in a minute")?;
+        done.map_err(|error| format!("comparing files ended unexpectedly: {error}"))
     }
 
     /// Where files of a source may lie.
@@ -181,20 +199,7 @@ impl Reconciler {
         };
         let prefix = if self.sources.len() > 1 { root_of(&name) } else { String::new() };
         let (places, shelf) = (self.places(&name), self.shelf.clone());
-        // Files are read here, to compare them.
-        let threads = self.comparing.clone();
-        let look = async move {
-            let thread = threads.acquire_owned().await;
-            let look = move || {
-                let found = Sent::find(prefix, places, media, &shelf);
-                drop(thread);
-                found
-            };
-            tokio::task::spawn_blocking(look).await
-        };
-        let look = tokio::time::timeout(COMPARING, look).await;
-        let look = look.map_err(|_| "the tree's files are still being compared; try again in a minute")?;
-        let (sent, copies) = look.map_err(|error| error.to_string())?;
+        let (sent, copies) = self.compared(move || Sent::find(prefix, places, media, &shelf)).await?;
         let settled = self.attempted(&name);
         let source =
             SourceRevision { revision: revision.into(), settled, root: None, files, copies, part: None };
