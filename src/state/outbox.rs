@@ -152,8 +152,10 @@ impl TaskKind {
 impl Pending {
     /// Why a person should look at it; `None` while it takes no longer than usual.
     pub fn stuck(&self, now: Time) -> Option<String> {
-        let Pending { id, task, by: _, since, begun, sent: _, trouble } = self;
-        if now.since(*since) < task.kind().patience() {
+        let Pending { id, task, by: _, since, begun, sent, trouble } = self;
+        // An order waits for the turns of those before it.
+        let waits = matches!(task, Task::Power { order, .. } if trouble.is_none() && now < order.end(*sent));
+        if waits || now.since(*since) < task.kind().patience() {
             return None;
         }
         let why = match (trouble, begun) {
@@ -175,11 +177,13 @@ impl Pending {
 pub struct Outbox {
     pending: imbl::OrdMap<EffectId, Arc<Pending>>,
     next: u64,
+    /// How many of them switch a machine.
+    switching: usize,
 }
 
 impl Default for Outbox {
     fn default() -> Outbox {
-        Outbox { pending: imbl::OrdMap::new(), next: 1 }
+        Outbox { pending: imbl::OrdMap::new(), next: 1, switching: 0 }
     }
 }
 
@@ -189,7 +193,8 @@ impl Outbox {
         let pending: imbl::OrdMap<EffectId, _> = stored.into_iter().map(|one| (one.id, one)).collect();
         let after = pending.get_max().map_or(1, |(id, _)| id.0.saturating_add(1));
         let noted = note.map_or(1, |note| note.try_into().map_or(BEYOND, u64::from_le_bytes));
-        Outbox { pending, next: noted.max(after) }
+        let switching = pending.values().filter(|one| one.task.kind().is_power()).count();
+        Outbox { pending, next: noted.max(after), switching }
     }
 
     /// The note of the next number.
@@ -211,21 +216,30 @@ impl Outbox {
         self.iter().filter(move |pending| pending.task.kind() == kind)
     }
 
+    /// How many tasks that switch a machine are not done.
+    pub(super) fn switching(&self) -> usize {
+        self.switching
+    }
+
     pub(super) fn add(&mut self, task: Task, by: Caller, now: Time) -> Arc<Pending> {
         let id = EffectId(self.next);
         self.next += 1;
+        self.switching += usize::from(task.kind().is_power());
         let pending =
             Arc::new(Pending { id, task, by: Some(by), since: now, begun: None, sent: None, trouble: None });
         self.pending.insert(id, pending.clone());
         pending
     }
 
+    /// Puts an entry in the place of the one with its number.
     pub(super) fn put(&mut self, pending: Arc<Pending>) {
         self.pending.insert(pending.id, pending);
     }
 
     pub(super) fn remove(&mut self, id: EffectId) -> Option<Arc<Pending>> {
-        self.pending.remove(&id)
+        let removed = self.pending.remove(&id)?;
+        self.switching -= usize::from(removed.task.kind().is_power());
+        Some(removed)
     }
 }
 
@@ -301,6 +315,19 @@ mod tests {
             EffectId(BEYOND)
         );
         assert_eq!(Outbox::restore([], None).add(fetch(), Caller::WEBHOOK, Time(2)).id, EffectId(1));
+    }
+
+    #[test]
+    fn tasks_that_switch_a_machine_are_counted() {
+        let mut outbox = Outbox::default();
+        outbox.add(fetch(), Caller::WEBHOOK, Time(1));
+        let off = Task::PowerOff { machine: "m1".parse().unwrap(), epoch: 1 };
+        let off = outbox.add(off, Caller::DAEMON, Time(1));
+        outbox.put(off.clone());
+        assert_eq!(outbox.switching(), 1);
+        assert_eq!(Outbox::restore([off.clone()], None).switching(), 1);
+        assert_eq!(outbox.remove(off.id), Some(off.clone()));
+        assert_eq!((outbox.remove(off.id), outbox.switching()), (None, 0));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::model::{Capabilities, Name, PowerAction, PowerReading, PowerState, Po
 
 /// So long an order waits for its controller, and for the machine to do what was asked.
 pub const PATIENCE: Span = Span::seconds(600);
+/// Between two machines that are switched on: many at once draw more current than lines carry.
+pub const TURN: Span = Span::seconds(1);
 
 /// What a person, or a rule, wants of a machine's power.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub struct PowerOrder {
     pub reason: Arc<str>,
     /// The epoch of whatever had the machine when it was ordered, 0 if nothing had it. The order is for that alone.
     pub epoch: u64,
-    /// After this it is given up.
+    /// After this it is given up: the time in which it waits for the turns of those before it is not its own.
     pub until: Time,
 }
 
@@ -55,6 +57,13 @@ pub(super) struct Log {
     pub(super) awaited: Option<imbl::OrdMap<Name, Awaited>>,
     /// The last machine that was looked at whether it is to be switched on.
     pub(super) looked_at: Option<Name>,
+}
+
+impl PowerOrder {
+    /// When it is given up: what was begun is not left half way, however late its turn came.
+    pub fn end(&self, last: Option<Sent>) -> Time {
+        last.map_or(self.until, |sent| self.until.max(sent.at + PATIENCE))
+    }
 }
 
 /// What comes next in an order.

@@ -52,6 +52,7 @@ mod plan;
 mod power;
 mod power_orders;
 mod power_peers;
+mod power_rules;
 mod power_switch;
 mod program;
 mod readers;

@@ -18,7 +18,7 @@ use crate::daemon::now;
 use crate::model::{Name, PowerState, PowerStep, Span, Time};
 use crate::power::{Fault, Tools, driver};
 use crate::state::outbox::{Pending, Progress, Task, TaskKind};
-use crate::state::power_order::{self, Next, PATIENCE};
+use crate::state::power_order::{self, Next, PATIENCE, TURN};
 use crate::state::{Command, State, Verb};
 
 /// So long a machine that was released may wait to be switched off.
@@ -35,7 +35,7 @@ pub struct Tempo {
 
 impl Default for Tempo {
     fn default() -> Tempo {
-        Tempo { look: Duration::from_secs(2), between_power_ons: Duration::from_secs(1) }
+        Tempo { look: Duration::from_secs(2), between_power_ons: Duration::from_millis(TURN.0) }
     }
 }
 
@@ -266,10 +266,7 @@ impl Work<'_> {
     fn is_late(&self) -> bool {
         let end = |since: Time| since + PATIENCE;
         match self.task() {
-            // Its turn may have come late: what was begun is not left half way.
-            Task::Power { order, .. } => {
-                now() >= self.sent.map_or(order.until, |sent| end(sent.at).max(order.until))
-            }
+            Task::Power { order, .. } => now() >= order.end(self.sent),
             // It waits for its controller or for a person, and is asked for again when the order is overdue.
             Task::Restart { .. } => self.sent.is_some_and(|sent| now() >= end(sent.at)),
             _ => now() >= self.sent.map_or(self.pending.since + DAY, |sent| end(sent.at)),

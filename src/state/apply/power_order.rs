@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::command::Outcome;
 use super::super::effect::{Effect, TaskOutcome};
 use super::super::outbox::{Pending, Task};
-use super::super::power_order::{PATIENCE, PowerEnd, PowerOrder};
+use super::super::power_order::{PATIENCE, PowerEnd, PowerOrder, TURN};
 use super::super::{Event, Stage, State};
 use super::{Applied, effect};
 use crate::model::{Caller, Name, PowerAction, PowerState, Span, Time};
@@ -44,7 +44,9 @@ fn cause(
     now: Time,
     out: &mut Applied,
 ) -> Arc<Pending> {
-    let order = PowerOrder { action, reason, epoch: state.power_epoch(&machine), until: now + PATIENCE };
+    let ahead = state.lasting.outbox.switching() as u64;
+    let until = now + PATIENCE + Span(TURN.0.saturating_mul(ahead));
+    let order = PowerOrder { action, reason, epoch: state.power_epoch(&machine), until };
     let task = Task::Power { machine: machine.clone(), order };
     let text = format!("{by} orders to {task}");
     let pending = effect::put(&mut state.lasting.outbox, task, by, now, out);
