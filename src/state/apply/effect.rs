@@ -83,6 +83,7 @@ pub(super) fn progress(
         Progress::GivenUp(why) => {
             let text = format!("effect {id}, to {task}, caused by {}, is given up: {why}", pending.cause());
             say(state, task, text, now, out);
+            power_order::given_up(state, &pending);
             end(state, &pending, TaskOutcome::GivenUp, out);
             power_order::ended(state, &pending, Some(why), now, out);
         }

@@ -8,7 +8,7 @@ use super::super::outbox::{Pending, Task};
 use super::super::power_order::{PATIENCE, PowerEnd, PowerOrder, TURN};
 use super::super::{Event, Stage, State};
 use super::{Applied, effect};
-use crate::model::{Caller, Name, PowerAction, PowerState, Span, Time};
+use crate::model::{Caller, Name, PowerAction, PowerState, PowerStep, Span, Time};
 
 /// A person, or a program of one, wants a machine's power to be so.
 pub(super) fn order(
@@ -79,6 +79,20 @@ pub(super) fn ended(
             let text = format!("done: {task}, caused by {}", pending.cause());
             say(state, task.subject(), text, now, out);
         }
+    }
+}
+
+/// A machine that was not switched on because it is not to install now (its window closed, others took the places of the
+/// wave, a person holds it) is switched on when it is to install again. An order that failed is not given again.
+pub(super) fn given_up(state: &mut State, pending: &Pending) {
+    let Task::Power { machine, order } = &pending.task else { return };
+    let was_switched = pending.sent.is_some_and(|sent| sent.step == PowerStep::On);
+    if order.action != PowerAction::Install || was_switched || state.wants(&pending.task) {
+        return;
+    }
+    let switched_on = &mut state.observed.power_log.switched_on;
+    if switched_on.get(machine) == Some(&order.epoch) {
+        switched_on.remove(machine);
     }
 }
 
