@@ -1,9 +1,11 @@
-//! Machines that claims have and that do not begin to install by themselves: they run a former system, or their own. One
-//! that is on and can be switched is restarted into the network, once; of any other a person is told what it needs.
+//! Machines that claims have and that do not begin by themselves to install, or to boot what the claim runs from the
+//! network: they run a former system, or their own. One that is on and can be switched is restarted into the network, once;
+//! of any other a person is told what it needs.
 
 use std::sync::Arc;
 
 use super::{Duty, State};
+use crate::desired::Deployment;
 use crate::model::{Name, PowerAction, PowerState, Span};
 
 /// How long a machine that was given out may take to begin: one in our agent is restarted by that within seconds.
@@ -23,7 +25,7 @@ pub(super) struct Awaited {
     pub lacks: Option<Arc<str>>,
 }
 
-/// What brings a machine to its installation.
+/// What brings a machine to its installation, or its boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Start {
     Restart,
@@ -36,6 +38,11 @@ pub(super) enum Start {
 impl Awaited {
     pub(super) fn new(epoch: u64, now: u64) -> Awaited {
         Awaited { epoch, since: now, is_restarted: false, lacks: None }
+    }
+
+    /// The same, to be looked at later.
+    pub(super) fn later(self, now: u64) -> Awaited {
+        Awaited { since: now, ..self }
     }
 
     pub(super) fn restarted(self, now: u64) -> Awaited {
@@ -54,17 +61,37 @@ impl Awaited {
 }
 
 impl State {
-    /// Whether a machine is to install for the claim of this epoch, and has not begun.
+    /// Whether a machine is to install, or to boot from the network, for the claim of this epoch, and has not begun.
     pub(super) fn is_to_begin(&self, machine: &Name, epoch: u64) -> bool {
-        let is_claims =
-            self.tenancy(machine).is_some_and(|tenancy| tenancy.is_claim && tenancy.epoch == epoch);
-        let duty = self.tenant(machine).filter(|_| is_claims).map(|tenant| self.duty(tenant));
-        matches!(duty, Some(Duty::Install { permit: true }))
-            && self.is_to_install(machine)
+        let is_due = |tenant: &Deployment| match self.duty(tenant) {
+            Duty::Install { permit: true } => self.is_to_install(machine),
+            Duty::NetworkBoot => self.is_to_boot(machine),
+            Duty::Install { permit: false } | Duty::LocalBoot(_) => false,
+        };
+        self.is_claims(machine, epoch)
+            && self.tenant(machine).is_some_and(|tenant| is_due(tenant))
             && self.kept_from(machine).is_none()
     }
 
-    /// What brings such a machine to its installation.
+    /// Whether a machine is the claim's of this epoch.
+    pub(super) fn is_claims(&self, machine: &Name, epoch: u64) -> bool {
+        self.tenancy(machine).is_some_and(|tenancy| tenancy.is_claim && tenancy.epoch == epoch)
+    }
+
+    /// Whether a machine is to boot from the network what its claim runs, and has not fetched its script since the claim
+    /// has it: until then a former system may run there. After a start of the daemon nothing is known of that, and what
+    /// runs is left alone.
+    pub fn is_to_boot(&self, machine: &Name) -> bool {
+        let awaited = self.observed.power_log.awaited.as_ref().and_then(|all| all.get(machine));
+        awaited.is_some_and(|awaited| self.is_claims(machine, awaited.epoch))
+            && self.tenant(machine).is_some_and(|tenant| {
+                // A Raspberry Pi without a command line fetches nothing that is made for its claim.
+                let has_script = !tenant.boot.starts_a_pi() || !tenant.boot.cmdline.is_empty();
+                has_script && self.duty(tenant) == Duty::NetworkBoot
+            })
+    }
+
+    /// What brings such a machine to its installation, or its boot.
     pub(super) fn start_of(&self, machine: &Name, awaited: &Awaited) -> Start {
         let person = |why: &str| Start::Person(why.to_owned());
         let Some(declared) = self.desired.machines.get(machine) else { return Start::Wait };

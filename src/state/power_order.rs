@@ -144,7 +144,9 @@ impl State {
     pub(super) fn wants_power(&self, machine: &Name, order: &PowerOrder) -> bool {
         self.desired.machines.get(machine).is_some_and(|machine| machine.power.is_some())
             && self.power_epoch(machine) == order.epoch
-            && (order.action != PowerAction::Install || self.is_to_install(machine))
+            && (order.action != PowerAction::Install
+                || self.is_to_install(machine)
+                || self.work(machine) == Work::NetworkBoot)
     }
 
     /// The epoch of whatever has a machine: of the order that is carried out on it, else of its tenancy.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use voldemort::api::resource::claim::{self, ClaimState};
 use voldemort::api::resource::meaning;
 use voldemort::desired::Desired;
 use voldemort::manifest::Kind;
@@ -397,6 +398,69 @@ fn a_machine_that_runs_something_else_is_restarted_for_its_claim_or_a_person_is_
     site.release(of("m2"));
     assert_eq!((lacks(&site, "m1"), lacks(&site, "m2")), (None, None));
     assert!(!site.state.wants(&restart.task));
+}
+
+/// Where nothing is installed, the claim's system runs when its script was fetched: until then another one may.
+#[test]
+fn a_claim_that_boots_from_the_network_waits_until_its_script_is_fetched() {
+    let live = "[boot.live]\nkernel = \"vmlinuz\"\n[profile.net]\nboot = \"live\"\n";
+    let machine = |number: u8, more: &str| {
+        format!(
+            "[machine.m{number}]\nmac = \"52:54:00:00:00:{number:02x}\"\nlabels = {{ size = \"small\" }}\n\
+             power = {{ kind = \"redfish\", url = \"https://10.0.9.{number}\" }}\n{more}\n"
+        )
+    };
+    let pool = POOL.replace("\"base\"", "\"net\"");
+    let mut site =
+        Site::new(&[machine(1, ""), machine(2, "power-on = true"), live.to_owned(), pool].concat());
+    for (machine, power) in [("m1", PowerState::On), ("m2", PowerState::Off)] {
+        assert_eq!(site.run(Caller::DAEMON, Verb::PowerSeen(name(machine), power)), Outcome::Done);
+    }
+    let is_installed = |site: &Site, claim: &Claim| {
+        let row = claim::one(&site.state, &claim.name, Time(1_000_000)).unwrap();
+        assert!(row.state == ClaimState::Installed || row.state == ClaimState::Waiting, "{row:?}");
+        row.state == ClaimState::Installed
+    };
+    let fetches = |site: &mut Site, card: u8, claim: &Claim| {
+        let mac = Mac::new([0x52, 0x54, 0, 0, 0, card]).ok();
+        let event = state::Event::new(Time(1_000_000), state::Stage::Script, "its script");
+        let event = state::Event { mac, deployment: Some(claim.name.clone()), ..event };
+        assert_eq!(site.run(Caller::MACHINE, Verb::Observe(vec![event])), Outcome::Done);
+    };
+    site.ticks(0..=1);
+    let [first, second, next] = ["anna", "anna", "ben"].map(|by| site.claim(by));
+    assert_eq!([&first, &second].map(|claim| site.machine_of(claim).unwrap()), ["m1", "m2"]);
+    site.ticks(2..=80);
+    assert_eq!(site.restarts(), [""; 0], "it may be on its way");
+    let switched: Vec<_> =
+        site.state.outbox().of(TaskKind::Power).map(|one| one.task.subject().to_string()).collect();
+    assert_eq!(switched, ["m2"], "it is off");
+    site.ticks(81..=95);
+    assert_eq!(site.restarts(), ["m1"]);
+    assert!(!is_installed(&site, &first) && !is_installed(&site, &second));
+    let restart = site.state.outbox().of(TaskKind::Restart).next().unwrap().clone();
+    assert!(site.state.wants(&restart.task));
+    fetches(&mut site, 1, &first);
+    assert!(is_installed(&site, &first) && !is_installed(&site, &second));
+    assert!(!site.state.wants(&restart.task));
+
+    // A hold, however long, starts nothing.
+    assert_eq!(site.run(caller("op"), Verb::Hold(name("m2"), "it hums".into(), None)), Outcome::Done);
+    site.ticks(96..=400);
+    assert_eq!(site.run(caller("op"), Verb::Unhold(name("m2"))), Outcome::Done);
+    assert!(!is_installed(&site, &second));
+    fetches(&mut site, 2, &second);
+    assert!(is_installed(&site, &second));
+
+    // The next one does not have the system that the one before it left behind.
+    site.release(&first);
+    assert_eq!(site.machine_of(&next).as_deref(), Some("m1"));
+    fetches(&mut site, 1, &first);
+    assert!(!is_installed(&site, &next));
+    site.ticks(401..=500);
+    assert!(!is_installed(&site, &next));
+    fetches(&mut site, 1, &next);
+    assert!(is_installed(&site, &next));
 }
 
 /// What is to be wiped is the machine that was given back, and no other that shows its network card.

@@ -31,7 +31,7 @@ words! {
     pub enum ClaimState {
         /// No machine is free for it.
         Queued = "queued",
-        /// It has a machine, whose installation has not begun.
+        /// It has a machine, which has not begun to install, or to boot from the network what the claim runs.
         Waiting = "waiting",
         Installing = "installing",
         Installed = "installed",

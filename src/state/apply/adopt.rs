@@ -299,6 +299,9 @@ impl State {
         self.lasting.outbox = former.lasting.outbox.clone();
         self.observed.schedule = former.observed.schedule.clone();
         self.observed.power_log = former.observed.power_log.clone();
+        if let Some(awaited) = &mut self.observed.power_log.awaited {
+            rename::by_new_names(awaited, renamed);
+        }
         if !former.lasting.learned.ptr_eq(&base.lasting.learned) {
             self.lasting.learned = rename::cards(&former.lasting.learned, renamed);
             self.forget_cards(&desired);

@@ -1,7 +1,7 @@
 //! Has machines started that claims wait for.
 
-use super::super::State;
 use super::super::claim_start::{Awaited, Start};
+use super::super::{Event, Stage, State};
 use super::cycle::Cycle;
 use crate::model::Name;
 
@@ -13,6 +13,16 @@ pub(super) fn granted(state: &mut State, machine: &Name, epoch: u64) {
     // Without a list the next tick makes one.
     if let Some(all) = &mut state.observed.power_log.awaited {
         all.insert(machine.clone(), Awaited::new(epoch, now));
+    }
+}
+
+/// A machine fetched what it boots from the network: if that is what its claim runs, it has begun.
+pub(super) fn booted(state: &mut State, event: &Event) {
+    let Some(holder) = event.deployment.as_ref().filter(|_| event.stage == Stage::Script) else { return };
+    let Some(machine) = state.lasting.assignments.get(holder).cloned() else { return };
+    let is_holders = state.tenancy(&machine).is_some_and(|tenancy| tenancy.holder == *holder);
+    if is_holders && state.is_to_boot(&machine) {
+        put(state, &machine, None);
     }
 }
 
@@ -43,15 +53,18 @@ fn since_the_start(state: &State, now: u64) -> All {
 fn look_at(cycle: &mut Cycle<'_>, machine: &Name, awaited: Awaited, now: u64) {
     let epoch = awaited.epoch;
     if !cycle.state.is_to_begin(machine, epoch) {
-        return put(cycle.state, machine, None);
+        // Where a person holds it, it is waited for again afterwards.
+        let is_kept = cycle.state.is_claims(machine, epoch) && cycle.state.kept_from(machine).is_some();
+        return put(cycle.state, machine, is_kept.then(|| awaited.later(now)));
     }
     let claim = cycle.state.claim_on(machine).map(|claim| claim.name.to_string()).unwrap_or_default();
     match cycle.state.start_of(machine, &awaited) {
         Start::Wait => {}
         Start::Restart => {
+            let what = if cycle.state.is_to_boot(machine) { "boot" } else { "install" };
             cycle.restart(machine, epoch);
             let text = format!(
-                "machine {machine} is on and does not begin to install for claim {claim}: it is restarted into the network"
+                "machine {machine} is on and does not begin to {what} for claim {claim}: it is restarted into the network"
             );
             cycle.say(Some(machine), text);
             put(cycle.state, machine, Some(awaited.restarted(now)));

@@ -4,7 +4,7 @@ use super::super::agent_boot::STRANGERS_MAX;
 use super::super::command::Outcome;
 use super::super::effect::Level;
 use super::super::{Contest, Event, Seen, Stage, State};
-use super::{Applied, boot_once, loader};
+use super::{Applied, boot_once, claim_start, loader};
 use crate::model::{Mac, Name, Span, Time};
 
 /// Cards that are remembered at most: a machine that changes its address all the time must not
@@ -50,6 +50,7 @@ fn take(state: &mut State, event: Event, out: &mut Applied) {
     if let Some(machine) = state.ends_boot_once(&event).cloned() {
         boot_once::put(state, &machine, None, out);
     }
+    claim_start::booted(state, &event);
     let lesson = loader::see(state, &event, out);
     out.events.push(event);
     out.events.extend(stuck);

@@ -87,7 +87,8 @@ pub(super) fn ended(
 pub(super) fn given_up(state: &mut State, pending: &Pending) {
     let Task::Power { machine, order } = &pending.task else { return };
     let was_switched = pending.sent.is_some_and(|sent| sent.step == PowerStep::On);
-    if order.action != PowerAction::Install || was_switched || state.wants(&pending.task) {
+    let is_due = state.wants(&pending.task) && state.delays(&pending.task).is_none();
+    if order.action != PowerAction::Install || was_switched || is_due {
         return;
     }
     let switched_on = &mut state.observed.power_log.switched_on;
@@ -99,7 +100,8 @@ pub(super) fn given_up(state: &mut State, pending: &Pending) {
 /// Machines that are looked at in one go: many must not hold up leases.
 const LOOKED_AT: usize = 512;
 
-/// Switches machines on that are to install and are off: no more than the waves have room for.
+/// Switches machines on that are to install, or to boot for a claim, and are off: no more installations than the waves have
+/// room for.
 pub(super) fn switch_on(state: &mut State, now: Time, out: &mut Applied) {
     let log = &state.observed.power_log;
     let names: Vec<Name> =
@@ -120,11 +122,13 @@ pub(super) fn switch_on(state: &mut State, now: Time, out: &mut Applied) {
     }
     let mut room = state.wave_room();
     for machine in wanted {
-        let is_again = state.starts_again(&machine);
+        let installs = state.is_to_install(&machine);
+        let is_again = installs && state.starts_again(&machine);
         if is_again && room == Some(0) {
             continue;
         }
-        let reason = "it is to install, and has power-on = true".into();
+        let what = if installs { "install" } else { "boot from the network" };
+        let reason = format!("it is to {what}, and has power-on = true").into();
         let epoch = state.power_epoch(&machine);
         state.observed.power_log.switched_on.insert(machine.clone(), epoch);
         cause(state, machine, PowerAction::Install, reason, Caller::DAEMON, now, out);
@@ -132,9 +136,9 @@ pub(super) fn switch_on(state: &mut State, now: Time, out: &mut Applied) {
     }
 }
 
-/// Whether a machine is to install now, and was not switched on for that yet.
+/// Whether a machine is to install now, or to boot for its claim, and was not switched on for that yet.
 fn is_to_start(state: &State, machine: &Name) -> bool {
-    state.is_to_install(machine)
+    (state.is_to_install(machine) || state.is_to_boot(machine))
         && state.observed.power_log.switched_on.get(machine) != Some(&state.power_epoch(machine))
         && state.refuses_power(machine, PowerAction::Install).is_none()
         && state.power_orders(machine).next().is_none()

@@ -88,6 +88,8 @@ fn stage(state: &state::State, claim: &state::Claim) -> ClaimState {
         lifecycle::Word::Held => ClaimState::Held,
         lifecycle::Word::Failed => ClaimState::Failed,
         lifecycle::Word::Installing => ClaimState::Installing,
+        // A former system may run there.
+        lifecycle::Word::NetworkBoot if state.is_to_boot(&place.machine) => ClaimState::Waiting,
         lifecycle::Word::Installed | lifecycle::Word::NetworkBoot => ClaimState::Installed,
         _ => ClaimState::Waiting,
     }
@@ -132,6 +134,11 @@ fn reason(
     if let Some(hold) = state.hold(machine) {
         return format!("machine {machine} is held by {}: {}", hold.by, hold.reason);
     }
+    let next = |what: &str| {
+        let next = format!("machine {machine} {what}");
+        let lacks = state.needs_a_start(machine);
+        lacks.map_or(next.clone(), |why| format!("{next}, which somebody has to bring about: {why}"))
+    };
     match state.deployment(&claim.name) {
         Some(deployment) if missing_file(&deployment.boot).is_some() => {
             let file = missing_file(&deployment.boot).unwrap_or_default();
@@ -142,11 +149,8 @@ fn reason(
             )
         }
         Some(deployment) => match state.duty(deployment) {
-            state::Duty::Install { .. } => {
-                let next = format!("machine {machine} installs at its next network boot");
-                let lacks = state.needs_a_start(machine);
-                lacks.map_or(next.clone(), |why| format!("{next}, which somebody has to bring about: {why}"))
-            }
+            state::Duty::Install { .. } => next("installs at its next network boot"),
+            state::Duty::NetworkBoot if state.is_to_boot(machine) => next("is to boot from the network"),
             state::Duty::NetworkBoot => format!("machine {machine} runs from the network"),
             state::Duty::LocalBoot(why) => format!("machine {machine} boots its own disk: {why}"),
         },
