@@ -268,7 +268,7 @@ impl Backend for Daemon {
     }
 
     async fn apply(&self, request: Apply, by: Caller) -> Result<Outcome, String> {
-        Box::pin(self.reconciler.apply(request, by)).await
+        self.reconciler.apply(request, by).await
     }
 
     fn ticket(&self, request: TicketRequest) -> Ticket {
@@ -276,7 +276,7 @@ impl Backend for Daemon {
     }
 
     async fn order(&self, order: Order) -> Result<Outcome, String> {
-        Box::pin(self.reconciler.order(order)).await
+        self.reconciler.order(order).await
     }
 
     async fn plans(&self) -> Vec<WaitingPlan> {
@@ -390,7 +390,7 @@ impl Backend for Daemon {
         pools: Vec<Name>,
         key: Option<String>,
     ) -> Result<Edited, String> {
-        Box::pin(self.reconciler.edit_once(request, by, pools, key)).await
+        self.reconciler.edit_once(request, by, pools, key).await
     }
 
     async fn adopt(&self, request: Adopt) -> Result<(), String> {

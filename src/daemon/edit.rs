@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::reconcile::{Followed, Reconciler, read_of};
+use super::reconcile::{Followed, Reconciler, read_of, to_its_end};
 use crate::api::Word;
 use crate::api::resource::{EditPlace, EditRequest, Edited, FileChange, ResourceChange};
 use crate::config::Write;
@@ -79,13 +79,18 @@ impl Reconciler {
     ///
     /// The source is read before the turn is taken, and written to when it was given back: a server that hangs holds up
     /// no orders and no other source. What is written is judged once more when it goes live.
-    pub async fn edit(&self, request: EditRequest, by: Caller, pools: Vec<Name>) -> Result<Edited, String> {
+    pub async fn edit(
+        self: &Arc<Self>,
+        request: EditRequest,
+        by: Caller,
+        pools: Vec<Name>,
+    ) -> Result<Edited, String> {
         self.edit_once(request, by, pools, None).await
     }
 
     /// The same; what was committed for a request of this key in the last 24 hours is not made again.
     pub async fn edit_once(
-        &self,
+        self: &Arc<Self>,
         request: EditRequest,
         by: Caller,
         pools: Vec<Name>,
@@ -96,11 +101,22 @@ impl Reconciler {
             Ok(name) => name,
             Err(refused) => return Ok(*refused),
         };
-        let _edits =
-            self.in_time(&name, "another edit of it is under way", self.gate(&name).edits.lock()).await?;
+        let edits = self.gate(&name).edits.clone().lock_owned();
+        let edits = self.in_time(&name, "another edit of it is under way", edits).await?;
+        let own = self.clone();
+        let work = async move {
+            let edited = own.make(&name, &request, &sent).await;
+            drop(edits);
+            edited
+        };
+        to_its_end(work).await
+    }
+
+    /// Tries again where somebody else changed the source meanwhile. No other edit of this source is under way.
+    async fn make(&self, name: &Name, request: &EditRequest, sent: &Sent) -> Result<Edited, String> {
         let mut moved = None;
         for _ in 0..TRIES {
-            match self.attempt_edit(&name, &request, &sent, moved.as_ref()).await? {
+            match self.attempt_edit(name, request, sent, moved.as_ref()).await? {
                 Attempt::Ended(edited) => return Ok(*edited),
                 Attempt::Moved(again) => moved = Some(again),
             }

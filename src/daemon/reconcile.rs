@@ -101,7 +101,7 @@ pub struct Reconciler {
     /// The control changed.
     steered: Notify,
     /// Revisions and orders are dealt with one at a time.
-    turn: tokio::sync::Mutex<Turn>,
+    turn: Arc<tokio::sync::Mutex<Turn>>,
     /// By source; the same names as in `sources`.
     gates: BTreeMap<Name, Gate>,
     /// How many more threads may compare files of trees that were sent: a file system may never answer.
@@ -228,7 +228,7 @@ impl Reconciler {
             waiting: Mutex::default(),
             control: Mutex::new(control),
             steered: Notify::new(),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             gates,
             comparing: Arc::new(Semaphore::new(COMPARISONS)),
             memory: Arc::default(),
@@ -438,6 +438,15 @@ impl Reconciler {
             Err(why) => tracing::warn!("{revision} can't be served as before: {why}"),
         }
     }
+}
+
+/// What changes what is served is done to its end once it has its turn, though its caller goes away meanwhile: half of an
+/// adoption would be taken back by the next one. Who only waits for a turn gives it up by going away.
+pub(super) fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, String>> + Send + 'static,
+) -> impl Future<Output = Result<T, String>> {
+    let task = tokio::spawn(work);
+    async move { task.await.unwrap_or_else(|_| Err("the daemon failed at it".to_owned())) }
 }
 
 /// A clock whose ticks are that far apart at least, however busy its owner is.

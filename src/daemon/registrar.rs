@@ -67,7 +67,7 @@ fn wanted(state: &State, tried: &Tried) -> Vec<Discovered> {
 }
 
 /// When it is tried again at the earliest; the error says why nothing was written.
-async fn write(reconciler: &Reconciler, found: &[Discovered]) -> Result<Span, String> {
+async fn write(reconciler: &Arc<Reconciler>, found: &[Discovered]) -> Result<Span, String> {
     let edits: Vec<Edit> = found.iter().map(|machine| machine.edit(None, &[])).collect();
     let request = EditRequest {
         edit: None,

@@ -407,6 +407,43 @@ async fn in_manual_reconcile_settings_wait_for_a_word_too() {
     house.stop().await;
 }
 
+/// A caller that goes away when the state has what it asked for, before it was told so.
+async fn left<T>(house: &House, count: usize, order: impl Future<Output = T>) {
+    let mut order = Box::pin(order);
+    while house.count() != count {
+        tokio::select! {
+            biased;
+            _ = &mut order => panic!("it is done before its caller goes away"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+}
+
+/// Half of an adoption would be taken back by the next one, and shown to nobody.
+#[tokio::test]
+async fn what_is_begun_is_done_though_its_caller_goes_away() {
+    let (state, root) = folders();
+    write(root.path(), 0..2, plain);
+    let house = House::start(state.path(), true, 1).await;
+    let first = house.follow(root.path()).await.attempted;
+    let consent = Consent::default();
+    let approve = Order::Approve { plan: house.waiting(), consent };
+    left(&house, 2, house.reconciler.order(approve)).await;
+    assert_eq!(house.until(|status| status.condition == SourceCondition::Ready).await.applied, first);
+    assert!(house.reconciler.plans().is_empty());
+
+    write(root.path(), 0..3, plain);
+    left(&house, 3, house.apply(tree(root.path()), None)).await;
+    let by_hand = house.until(|status| status.applied != first).await.applied;
+    assert_eq!(by_hand, house.keeper.state().desired().revision.to_string());
+
+    let pin = Order::Pin { revision: first.clone(), reason: "3 breaks".into(), consent };
+    left(&house, 2, house.reconciler.order(pin)).await;
+    let status = house.until(|status| status.condition == SourceCondition::Pinned).await;
+    assert_eq!(status.applied, first);
+    house.stop().await;
+}
+
 /// What `get plans` shows is what `approve` takes, also where it shows what machines would be served;
 /// and the flag that consents is named before it is needed.
 #[tokio::test]

@@ -431,6 +431,32 @@ async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
     assert_eq!(lab.deployments(), 4);
 }
 
+/// What was approved is served beside the next revision of another source, though who approved it went away meanwhile.
+#[tokio::test]
+async fn what_was_approved_stays_though_its_caller_goes_away() {
+    let lab = Lab::new(&["a!", "b", "net"]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
+    lab.load("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await;
+    // It has its turn when all that follows from these reports is done.
+    assert!(lab.reconciler.order(Order::Unpin).await.is_err());
+    assert_eq!((lab.deployments(), lab.reconciler.plans().len()), (3, 1));
+    let plan = lab.reconciler.plans()[0].id.clone();
+    let approve = Order::Approve { plan, consent: Default::default() };
+    let mut approving = Box::pin(lab.reconciler.order(approve));
+    while lab.deployments() != 5 {
+        tokio::select! {
+            biased;
+            _ = &mut approving => panic!("it is done before its caller goes away"),
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    drop(approving);
+    lab.load("b", "b2", &[("x.toml", &fleet("b", 50, 4))]).await;
+    assert_eq!(lab.deployments(), 6);
+    assert_eq!(lab.judged("a", |status| status.applied == "a1").await.condition, SourceCondition::Ready);
+}
+
 /// Where a verb writes: to the source that is named, that holds the resource, or that alone may be
 /// written to.
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::source::write::{Draft, Reading, WriteError};
 #[derive(Default)]
 pub(in crate::daemon) struct Gate {
     /// Edits, from the read to the end: two of one commit would be in each other's way.
-    pub edits: tokio::sync::Mutex<()>,
+    pub edits: Arc<tokio::sync::Mutex<()>>,
     /// Reads and writes of the source by verbs: a repository has one copy for them.
     place: tokio::sync::Mutex<()>,
     /// Since when a write to the source is under way.

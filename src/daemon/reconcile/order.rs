@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::control::Pause;
 use super::waiting::Waiting;
-use super::{Media, Reconciler, listed, lock};
+use super::{Media, Reconciler, listed, lock, to_its_end};
 use crate::api::resource::{self, Order, Outcome};
 use crate::daemon::commands::Adopted;
 use crate::daemon::now;
@@ -15,8 +15,18 @@ use crate::store::history::Note;
 
 impl Reconciler {
     /// `POST /v1/orders`.
-    pub async fn order(&self, order: Order) -> Result<Outcome, String> {
-        let _turn = self.turn.lock().await;
+    pub async fn order(self: &Arc<Self>, order: Order) -> Result<Outcome, String> {
+        let (turn, own) = (self.turn.clone().lock_owned().await, self.clone());
+        let work = async move {
+            let outcome = own.carry_out(order).await;
+            drop(turn);
+            outcome
+        };
+        to_its_end(work).await
+    }
+
+    /// The caller holds the turn.
+    async fn carry_out(&self, order: Order) -> Result<Outcome, String> {
         match order {
             Order::Approve { plan, consent } => self.approve(&plan, consent).await,
             Order::Reject { plan, reason } => self.reject(&plan, reason).await,

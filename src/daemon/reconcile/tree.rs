@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::load::Terms;
-use super::{Ready, Reconciler, listed, lock, same};
+use super::{Ready, Reconciler, listed, lock, same, to_its_end};
 use crate::api::resource::{Apply, Outcome, Tree};
 use crate::daemon::commands::Adopted;
 use crate::daemon::now;
@@ -55,8 +55,17 @@ impl Reconciler {
     }
 
     /// `POST /v1/apply`.
-    pub async fn apply(&self, request: Apply, by: Caller) -> Result<Outcome, String> {
-        let _turn = self.turn.lock().await;
+    pub async fn apply(self: &Arc<Self>, request: Apply, by: Caller) -> Result<Outcome, String> {
+        let (turn, own) = (self.turn.clone().lock_owned().await, self.clone());
+        let work = async move {
+            let outcome = own.apply_in_turn(request, by).await;
+            drop(turn);
+            outcome
+        };
+        to_its_end(work).await
+    }
+
+    async fn apply_in_turn(&self, request: Apply, by: Caller) -> Result<Outcome, String> {
         let Apply { tree, consent, expected, ticket } = request;
         if let Some(why) = self.foreign(&tree) {
             return Ok(Outcome::unusable(why));
