@@ -80,11 +80,11 @@ impl Keys {
             return answer;
         }
         let mut pending = Pending { keys: self.clone(), place, answered: false };
-        let done = tokio::spawn(async move {
+        to_its_end(async move {
             let answer = work.await;
             pending.end(answer).await
-        });
-        done.await.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the daemon failed at it"))
+        })
+        .await
     }
 
     /// What names a request that has a key, in a commit: nobody learns the key from it.
@@ -125,6 +125,12 @@ impl Keys {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Does work that goes on when the caller goes away.
+pub(super) async fn to_its_end(work: impl Future<Output = Response> + Send + 'static) -> Response {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the daemon failed at it"))
 }
 
 impl Kept {

@@ -130,6 +130,56 @@ fn a_claim_gets_a_machine_that_installs_and_who_waits_gets_it_next() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// A request that is sent again, because its answer was lost, has the answer of the first, though its claim is over by then.
+#[test]
+fn a_claim_that_is_released_twice_with_one_key_is_answered_twice() {
+    if !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path(), MANIFEST));
+    let socket = folder.path().join("api.sock").display().to_string();
+    let settings = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, settings.replace("/run/voldemort/api.sock", &socket)).unwrap();
+    let daemon = Daemon::start(&net, &config, &root);
+    let post = |path: &str, key: Option<&str>, body: &str| {
+        let key = key.map(|key| format!("Idempotency-Key: {key}"));
+        let mut words = vec!["curl", "-s", "-i", "-X", "POST", "--unix-socket", &socket];
+        key.iter().for_each(|key| words.extend(["-H", key]));
+        if !body.is_empty() {
+            words.extend(["-H", "Content-Type: application/json", "-d", body]);
+        }
+        let url = format!("http://localhost/v1/claims{path}");
+        words.push(&url);
+        let answer = net.server_output(&words);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let is_again = head.to_lowercase().contains("idempotency-replayed: true");
+        (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned(), is_again)
+    };
+    let wanted = r#"{ "pool": "ci", "name": "web" }"#;
+    let (status, made, _) = post("", Some("k1"), wanted);
+    assert_eq!(status, "200", "{made}");
+    for (path, key, body) in [
+        ("/web-1/extend", "k2", r#"{ "ttl": "2h" }"#),
+        ("/web-1/release", "k3", ""),
+        // There is nothing of the first by then.
+        ("/web-1/extend", "k2", r#"{ "ttl": "2h" }"#),
+        ("/web-1/release", "k3", ""),
+    ] {
+        let (status, said, is_again) = post(path, Some(key), body);
+        let is_over = !ctl(&net, &["get", "claims", "-o", "json"]).contains("web-1");
+        assert_eq!((status.as_str(), is_over || path.ends_with("extend")), ("200", true), "{path}: {said}");
+        let (_, again, replayed) = post(path, Some(key), body);
+        assert!(said == again && replayed, "{path}: {said} {again} {is_again}");
+    }
+    assert_eq!(post("/web-1/release", None, "").0, "404");
+    assert_eq!(post("/web-1/release", Some("k4"), "").0, "404");
+    assert_eq!(post("/WEB 1/release".replace(' ', "%20").as_str(), Some("k5"), "").0, "404");
+    assert_eq!(post("", Some("k6"), r#"{ "pool": "none" }"#).0, "404");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 /// Machines that are given out run what their pool was when they were claimed.
 #[test]
 fn a_claim_runs_what_it_was_made_with_over_restarts_and_without_its_pool() {

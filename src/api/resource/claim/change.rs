@@ -11,24 +11,26 @@ use super::row::{Queues, one, row};
 use super::{By, Extension, pools_of, span};
 use crate::api::audit::{about, about_unless_said};
 use crate::api::body::Posted;
-use crate::api::idempotency::Keys;
+use crate::api::idempotency::{Keys, to_its_end};
 use crate::api::problem::problem;
 use crate::api::resource::EditRequest;
 use crate::api::routes::{Backend, respond};
 use crate::edit::{Edit, Setting, Verb as EditVerb};
 use crate::manifest::Kind;
-use crate::model::{Caller, Name, Role};
+use crate::model::{Name, Role};
 use crate::state::{self, Verb};
 
+/// The answer where there is no such claim.
+fn no_claim(name: &str) -> Response {
+    let name: String = name.chars().take(100).collect();
+    let why = format!("there is no claim {name}: `voldemortctl get claims` shows those that there are");
+    problem(StatusCode::NOT_FOUND, &why)
+}
+
 /// The claim that a request is about, if its caller may change it; the error is the answer.
-fn own<B: Backend>(backend: &B, by: &By, name: &str) -> Result<Arc<state::Claim>, Response> {
+fn own<B: Backend>(backend: &B, by: &By, name: &Name) -> Result<Arc<state::Claim>, Response> {
     let state = backend.state();
-    let found = name.parse::<Name>().ok().and_then(|name| state.claims().get(&name).cloned());
-    let Some(claim) = found else {
-        let name: String = name.chars().take(100).collect();
-        let why = format!("there is no claim {name}: `voldemortctl get claims` shows those that there are");
-        return Err(problem(StatusCode::NOT_FOUND, &why));
-    };
+    let claim = state.claims().get(name).cloned().ok_or_else(|| no_claim(name.as_str()))?;
     let caller = &by.0.0;
     let is_in_scope = pools_of(by).is_empty() || pools_of(by).contains(&claim.pool);
     match (caller.role >= Role::Editor || claim.by.by == caller.by) && is_in_scope {
@@ -51,16 +53,13 @@ pub(super) async fn extend<B: Backend>(
     headers: HeaderMap,
     Posted(request): Posted<Extension>,
 ) -> Response {
-    let claim = match own(&backend, &by, &name) {
-        Ok(claim) => claim,
-        Err(answer) => return answer,
-    };
+    let Ok(claim) = name.parse::<Name>() else { return no_claim(&name) };
     let ttl = match span(&request.ttl) {
         Ok(ttl) => ttl,
         Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
-    let verb = Verb::Extend(claim.name.clone(), ttl);
-    changed(backend, by.0.0, keys, headers, claim, verb, format!("extend claim {name} by {ttl}")).await
+    let what = format!("extend claim {claim} by {ttl}");
+    changed(backend, by, keys, headers, claim, what, move |claim| Verb::Extend(claim, ttl)).await
 }
 
 pub(super) async fn release<B: Backend>(
@@ -70,32 +69,32 @@ pub(super) async fn release<B: Backend>(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    match own(&backend, &by, &name) {
-        Ok(claim) => {
-            let verb = Verb::Release(claim.name.clone());
-            changed(backend, by.0.0, keys, headers, claim, verb, format!("release claim {name}")).await
-        }
-        Err(answer) => answer,
-    }
+    let Ok(claim) = name.parse::<Name>() else { return no_claim(&name) };
+    let what = format!("release claim {claim}");
+    changed(backend, by, keys, headers, claim, what, Verb::Release).await
 }
 
-/// Has a command about a claim carried out. The answer is the claim as it is then, or as it was where it is over.
+/// Has a command about a claim carried out. The answer is the claim as it is then, or as it was where it is over. The
+/// claim is looked for where the command is carried out: a request that is sent again has its answer, though its claim
+/// is over by then.
 async fn changed<B: Backend>(
     backend: B,
-    caller: Caller,
+    by: By,
     keys: Keys,
     headers: HeaderMap,
-    claim: Arc<state::Claim>,
-    verb: Verb,
+    name: Name,
     what: String,
+    verb: impl FnOnce(Name) -> Verb + Send + 'static,
 ) -> Response {
-    let before = row(&backend.state(), &claim, backend.now(), &mut Queues::default());
-    let (sender, request) = (caller.clone(), what.clone());
+    let (caller, request) = (by.0.0.clone(), what.clone());
     let work = async move {
-        respond(backend.command(verb, sender).await, |outcome| match outcome {
-            Ok(_) => {
-                Json(one(&backend.state(), &claim.name, backend.now()).unwrap_or(before)).into_response()
-            }
+        let claim = match own(&backend, &by, &name) {
+            Ok(claim) => claim,
+            Err(answer) => return answer,
+        };
+        let before = row(&backend.state(), &claim, backend.now(), &mut Queues::default());
+        respond(backend.command(verb(name.clone()), by.0.0).await, |outcome| match outcome {
+            Ok(_) => Json(one(&backend.state(), &name, backend.now()).unwrap_or(before)).into_response(),
             Err(why) => problem(StatusCode::CONFLICT, &why),
         })
     };
@@ -111,17 +110,17 @@ pub(super) async fn keep<B: Backend>(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let claim = match own(&backend, &by, &name) {
-        Ok(claim) => claim,
-        Err(answer) => return answer,
-    };
-    let pools = pools_of(&by).to_vec();
-    let caller = by.0.0;
-    let (sender, what) = (caller.clone(), format!("keep claim {}", claim.name));
+    let Ok(name) = name.parse::<Name>() else { return no_claim(&name) };
+    let (caller, what) = (by.0.0.clone(), format!("keep claim {name}"));
     let key = Keys::digest(&caller, &headers, &what);
     let said = what.clone();
     let work = async move {
-        let kept = backend.command(Verb::Keep(claim.name.clone()), sender.clone()).await;
+        let claim = match own(&backend, &by, &name) {
+            Ok(claim) => claim,
+            Err(answer) => return answer,
+        };
+        let (pools, sender) = (pools_of(&by).to_vec(), by.0.0);
+        let kept = backend.command(Verb::Keep(name), sender.clone()).await;
         let edit = match kept {
             Ok(Ok(_)) => deployment_of(&backend.state(), &claim),
             Ok(Err(why)) => return problem(StatusCode::CONFLICT, &why),
@@ -138,7 +137,9 @@ pub(super) async fn keep<B: Backend>(
             about(edited.answer(), format!("{what}: {became}"))
         })
     };
-    about_unless_said(keys.once(caller, &headers, said.as_bytes(), work).await, said)
+    // The second step follows the first, though the caller goes away meanwhile.
+    let answer = keys.once(caller, &headers, said.as_bytes(), to_its_end(work)).await;
+    about_unless_said(answer, said)
 }
 
 /// The deployment that takes over from a claim.

@@ -37,12 +37,9 @@ pub(super) async fn claim<B: Backend>(
         Ok(understood) => understood,
         Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
-    let pool = &understood.pool;
-    if !pools_of(&by).is_empty() && !pools_of(&by).contains(pool) {
+    let pool = understood.pool.clone();
+    if !pools_of(&by).is_empty() && !pools_of(&by).contains(&pool) {
         return problem(StatusCode::FORBIDDEN, &format!("this token is not for pool {pool}"));
-    }
-    if let Some(answer) = no_pool(&backend.state(), pool) {
-        return answer;
     }
     let key = Keys::digest(&caller, &headers, &whole).map(Arc::from);
     let user_data = wanted.user_data.as_ref().map(|text| backend.sealed_user_data(text));
@@ -61,7 +58,10 @@ pub(super) async fn claim<B: Backend>(
                 about(Json(&row).into_response(), format!("{what}: {}, {got}", row.name))
             }
             Ok(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "no claim was made"),
-            Err(why) => problem(StatusCode::CONFLICT, &why),
+            // A claim that was made with the same key is found without its pool.
+            Err(why) => {
+                no_pool(&backend.state(), &pool).unwrap_or_else(|| problem(StatusCode::CONFLICT, &why))
+            }
         })
     };
     about_unless_said(keys.once(caller, &headers, whole.as_bytes(), work).await, said)
