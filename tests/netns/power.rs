@@ -67,3 +67,35 @@ fn a_person_switches_machines_and_a_killed_daemon_sends_nothing_twice() {
     assert_eq!(fake.changes(), [] as [&str; 0]);
     assert_eq!(daemon.stop(), Some(0));
 }
+
+/// How a wait for an order ends is told apart by its exit code, and the order's number is printed.
+#[test]
+fn a_wait_for_an_order_ends_in_time_and_says_how() {
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let inventory = folder.path().join("inventory");
+    std::fs::create_dir(&inventory).unwrap();
+    let fake = within(&net.server, || Fake::start(Bmc { login: None, ..Bmc::default() }));
+    let manifests = format!(
+        "[subnet.lab]\ncidr = '10.0.10.0/24'\n[machine.m1]\nmac = '52:54:00:aa:00:01'\n\
+         power = {{ kind = 'redfish', url = '{}' }}\n",
+        fake.url()
+    );
+    std::fs::write(inventory.join("lab.toml"), manifests).unwrap();
+    let config = detect(&net, folder.path());
+    let inventory = inventory.display().to_string();
+    let daemon = Daemon::with(&net, &config, &["--inventory", &inventory]);
+    fake.get().turns = [Turn::Hangs].into();
+    let late = ctl(&net, &["power", "on", "m1", "--wait", "1s", "-o", "json"]);
+    let order: serde_json::Value = serde_json::from_slice(&late.stdout).unwrap();
+    assert_eq!((late.status.code(), order["subject"].as_str()), (Some(5), Some("m1")), "{}", err(&late));
+    assert!(err(&late).contains("it is not done after 1s"), "{}", err(&late));
+    ctl(&net, &["cancel", "effect", &order["id"].to_string()]);
+    // What the controller can't do is given up at once.
+    fake.get().resets = vec!["On"];
+    fake.get().on = true;
+    let no = ctl(&net, &["power", "off", "-y", "m1", "--wait", "60s", "-o", "json"]);
+    assert_eq!(no.status.code(), Some(1), "{} {}", err(&no), String::from_utf8_lossy(&no.stdout));
+    assert!(err(&no).contains("m1: given up: "), "{}", err(&no));
+    assert_eq!(daemon.stop(), Some(0));
+}

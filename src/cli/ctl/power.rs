@@ -12,6 +12,7 @@ use crate::api::resource::machine::Machine;
 use crate::api::resource::power::{PowerRequest, PowerWanted};
 use crate::api::resource::{Effect, Listed, Row};
 use crate::cli::live::{Names, names};
+use crate::cli::patience::Patience;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::model::Span;
@@ -142,53 +143,51 @@ fn order(wanted: PowerWanted, ordered: &Ordered, machines: &[Machine], json: boo
     }
     let waited = match ordered.wait {
         Some(limit) => remote.block_on(async |client| wait(&client, &effects, limit).await),
-        None => Ok(true),
+        None => Ok(Exit::Done),
     };
-    let all_done = match waited {
-        Ok(all_done) => all_done,
-        Err(error) => return remote::failed(&error, json),
-    };
+    let is_shown = ordered.wait.is_some() && waited.is_ok();
+    // The order goes on all the same, and its number stands in what is printed.
+    let waited = waited.unwrap_or_else(|error| remote::failed(&error, false));
     let shown = match effects.as_slice() {
         [one] if json && machines.len() == 1 && !is_many(ordered) => exit::print_json(one),
         all if json => exit::print_json(&all),
-        _ if ordered.wait.is_some() => status(&ordered.machines, false, remote),
+        _ if is_shown => status(&ordered.machines, false, remote),
         _ => Exit::Done,
     };
-    match worst {
-        Exit::Done if !all_done => Exit::Refused,
-        Exit::Done => shown,
-        worst => worst,
-    }
+    worst.and(waited).and(shown)
 }
 
 fn is_many(ordered: &Ordered) -> bool {
     !ordered.machines.fitting.is_empty() || ordered.machines.names.iter().any(|name| is_pattern(name))
 }
 
-/// Waits until none of the effects is pending, and says whether all were done rather than given up.
-async fn wait(client: &Client, effects: &[Effect], limit: Span) -> Result<bool, ClientError> {
+/// Waits until none of the effects is pending; what is not done by then, or was given up, is said.
+async fn wait(client: &Client, effects: &[Effect], limit: Span) -> Result<Exit, ClientError> {
     let end = Instant::now() + Duration::from_millis(limit.0);
+    let mut patience = Patience::until(end);
     loop {
-        let pending: Vec<Effect> = client.get("/v1/effects").await?;
+        let pending: Vec<Effect> = patience.ask(async || client.get("/v1/effects").await).await?;
         if !effects.iter().any(|one| pending.iter().any(|other| other.id == one.id)) {
             break;
         }
-        if Instant::now() >= end {
-            return Err(ClientError::Refused(format!(
-                "it is not done after {limit}: `voldemortctl get effects` shows why"
-            )));
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            exit::talk(&format!("it is not done after {limit}: `voldemortctl get effects` shows why"));
+            return Ok(Exit::Unreachable);
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK.min(left)).await;
     }
-    let mut all = true;
+    let mut outcome = Exit::Done;
     for effect in effects {
         let path = format!("/v1/machines/{}", escaped(&effect.subject));
-        let named: serde_json::Value = client.get(&path).await?;
-        let order = named.pointer("/power/order");
-        let is_given_up = order.is_some_and(|order| order["id"] == effect.id && !order["reason"].is_null());
-        all &= !is_given_up;
+        let named: serde_json::Value = patience.ask(async || client.get(&path).await).await?;
+        let order = named.pointer("/power/order").filter(|order| order["id"] == effect.id);
+        if let Some(why) = order.and_then(|order| order["reason"].as_str()) {
+            exit::talk(&format!("{}: given up: {why}", effect.subject));
+            outcome = Exit::Failed;
+        }
     }
-    Ok(all)
+    Ok(outcome)
 }
 
 fn status(machines: &Machines, json: bool, remote: &Remote) -> Exit {
