@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN, RETRY_AFTER};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
@@ -246,6 +246,19 @@ pub(super) fn unauthorized(why: &str) -> Response {
     answer
 }
 
+/// Right after a start, what was served is read first: nothing that is asked for can be said not to be there before.
+fn asks_what_is_served(path: &str) -> bool {
+    is_hook(path) || path.starts_with("/v1/") && path != "/v1/status"
+}
+
+/// The answer where that takes long.
+fn restoring() -> Response {
+    let why = "the daemon was just started and still reads what it served: try again in a moment";
+    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, why);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
 fn is_hook(path: &str) -> bool {
     path.starts_with("/hooks/")
 }
@@ -283,10 +296,15 @@ pub async fn guard<B: Backend>(
     let route = path.and_then(|path| Route::find(&access.routes, request.method(), path));
     let state = backend.state();
     let present = Present { state: &state, now: backend.now() };
-    let mut answer = match access.admitted(&request, route, peer, present) {
+    let admitted = access.admitted(&request, route, peer, present);
+    drop(state);
+    let is_known = matches!(&admitted, Ok(Some(_)));
+    let busy = request.extensions().get::<Busy>().filter(|_| is_known).cloned();
+    let _under_way = busy.as_ref().map(Busy::begin);
+    let waits = admitted.is_ok() && asks_what_is_served(request.uri().path());
+    let admitted = if waits && !backend.restored().await { Err(restoring()) } else { admitted };
+    let mut answer = match admitted {
         Ok(admitted) => {
-            drop(state);
-            let is_known = admitted.is_some();
             if let Some(Admitted { caller, token }) = admitted {
                 if !matches!(request.method().as_str(), "GET" | "HEAD") {
                     tracing::info!("API: {} {} by {caller}", request.method(), request.uri().path());
@@ -297,8 +315,6 @@ pub async fn guard<B: Backend>(
                     request.extensions_mut().insert(token);
                 }
             }
-            let busy = request.extensions().get::<Busy>().filter(|_| is_known).cloned();
-            let _under_way = busy.as_ref().map(Busy::begin);
             let caller = request.extensions().get::<Caller>().cloned();
             access.audit.around(route, caller, request, next).await
         }

@@ -72,9 +72,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether a daemon that is started again may answer.
+    /// Whether a daemon that is started again may answer, or has just been started and soon will.
     pub fn is_passing(&self) -> bool {
-        matches!(self, ClientError::Unreachable { .. } | ClientError::Broken { .. })
+        matches!(
+            self,
+            ClientError::Unreachable { .. } | ClientError::Broken { .. } | ClientError::Unavailable(_)
+        )
     }
 }
 

@@ -53,6 +53,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn written(&self, kind: Kind, name: &Name, origin: &Origin) -> impl Future<Output = Written> + Send;
     /// Every service of the daemon and how it stands.
     fn services(&self) -> Vec<ServiceStatus>;
+    /// Waits until it is known what is served, which a daemon that was just started may have to read first; false
+    /// where that takes long.
+    fn restored(&self) -> impl Future<Output = bool> + Send;
     /// Whether the keeper of the state answers.
     fn is_alive(&self) -> impl Future<Output = bool> + Send;
     /// Has DHCP served on an interface where another server was there first.

@@ -175,11 +175,18 @@ impl Backend for Daemon {
             Some(since) if now().since(since) > SLOW_DISK => {
                 (ServiceState::Waiting, format!("the disk has been slow to store the state since {since}"))
             }
+            _ if !self.keeper.is_restored() => {
+                (ServiceState::Waiting, "what was served before the start is being read".to_owned())
+            }
             _ => (ServiceState::Serving, String::new()),
         };
         let (state, reason) = (keeper.0.into(), keeper.1);
         rows.push(ServiceStatus { name: "state".into(), state, reason, ..ServiceStatus::default() });
         rows
+    }
+
+    async fn restored(&self) -> bool {
+        self.keeper.restored().await
     }
 
     async fn is_alive(&self) -> bool {

@@ -28,6 +28,8 @@ const QUEUE_MAX: usize = 16_384;
 const BATCH_MAX: usize = 2_048;
 /// How often it is tried at most whether a ledger can be written again.
 const PROBE: Duration = Duration::from_secs(1);
+/// Longest wait of a request for what is being restored.
+const RESTORE: Duration = Duration::from_secs(10);
 
 /// A way to the keeper and to what it publishes; cheap to clone.
 #[derive(Clone)]
@@ -42,6 +44,8 @@ pub struct Keeper {
     urgent: Urgent,
     storage: watch::Receiver<Storage>,
     outbox: watch::Receiver<()>,
+    /// Whether what is served is known; right after a start it may have to be read first.
+    restored: watch::Sender<bool>,
 }
 
 /// Commands that are never dropped: the newest of each machine or deployment, until it is stored.
@@ -96,6 +100,7 @@ impl Keeper {
             urgent: Urgent::default(),
             storage,
             outbox,
+            restored: watch::Sender::new(true),
         };
         let mut run = Run {
             engine,
@@ -135,6 +140,28 @@ impl Keeper {
     /// Changes when something was put into the outbox of the state or cancelled.
     pub fn outbox(&self) -> watch::Receiver<()> {
         self.outbox.clone()
+    }
+
+    /// From now on it is not known what is served, until [`Keeper::has_restored`].
+    pub fn restores(&self) {
+        self.restored.send_replace(false);
+    }
+
+    /// What was served when the daemon stopped is served again, or what the sources hold now took its place.
+    pub fn has_restored(&self) {
+        self.restored.send_replace(true);
+    }
+
+    pub fn is_restored(&self) -> bool {
+        *self.restored.borrow()
+    }
+
+    /// Waits until it is known what is served: before that nothing can be said not to be there. False where that
+    /// takes long.
+    pub async fn restored(&self) -> bool {
+        let mut restored = self.restored.subscribe();
+        let known = async { restored.wait_for(|is_restored| *is_restored).await.is_ok() };
+        tokio::time::timeout(RESTORE, known).await.unwrap_or(false)
     }
 
     /// What happened, as far as it is durable.

@@ -7,8 +7,11 @@ use super::now;
 use super::request_handler::{Opened, RequestHandler};
 use crate::model::Name;
 use crate::proto::converse::{self, FileRequest, Step, Wanted};
-use crate::proto::tree::{Artifact, Asker, Method, Refusal, RefusalReason, Transport};
+use crate::proto::tree::{Artifact, Asker, Method, Refusal, RefusalReason, Transport, name};
 use crate::state::{Command, Event, LeaseRequest, Stage};
+
+/// Why nothing but boot programs is served yet.
+const RESTORING: &str = "the daemon was just started and still reads what it served: ask again";
 
 impl Lessor for Keeper {
     fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<Granted, Busy>) + Send + 'static) {
@@ -29,6 +32,11 @@ impl Lessor for Keeper {
 
 impl RequestHandler for Keeper {
     async fn open(&self, asker: &mut Asker, method: Method, path: &str, note: &str) -> Opened {
+        if !self.is_restored() && !name::is_program(&self.state(), path) && !self.restored().await {
+            let refusal = Refusal::new(RefusalReason::Busy, RESTORING);
+            note_refusal(self, asker, path, &refusal);
+            return Opened::Refuse(refusal);
+        }
         let (mut request, wanted) = (FileRequest::default(), Wanted { method, path, note });
         loop {
             let opened = match request.step(&self.state(), asker, wanted) {
@@ -118,4 +126,39 @@ fn note_refusal(keeper: &Keeper, asker: &Asker, path: &str, refusal: &Refusal) {
         ..Event::new(now(), Stage::Refused, format!("{path:?}: {}", refusal.text))
     };
     Keeper::note(keeper, event);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::state::Server;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn what_is_not_there_is_denied_when_it_is_known_what_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, saved) = Store::open(folder.path(), || [7; 48]).unwrap();
+        let (keeper, _) = Keeper::spawn(store, saved, Server::stand_in([10, 0, 0, 1].into()));
+        let open = async |path: &str| {
+            let mut asker = Asker::new([10, 0, 0, 9], None, Transport::Http);
+            keeper.open(&mut asker, Method::Get, path, "").await
+        };
+        keeper.restores();
+        assert!(matches!(open("52-54-00-00-00-01/ipxe.efi").await, Opened::Serve(_)));
+        let (media, answers) = (open("debian/linux"), open("answers/web-1/x/preseed.cfg"));
+        let both = async { tokio::join!(media, answers) };
+        let mut both = std::pin::pin!(both);
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut both).await;
+        assert!(early.is_err(), "{early:?}");
+        keeper.has_restored();
+        let (media, answers) = both.await;
+        let reason = |opened: Opened| match opened {
+            Opened::Refuse(refusal) => Some(refusal.reason),
+            _ => None,
+        };
+        let found = (reason(media), reason(answers));
+        assert_eq!(found, (Some(RefusalReason::NotFound), Some(RefusalReason::Gone)));
+    }
 }

@@ -23,8 +23,9 @@ use super::{Stop, log, service, service_manager, stopped};
 use crate::config::{self, Config};
 use crate::model::Name;
 use crate::source::{self, SourceConfig};
+use crate::state::SourceStatus;
 use crate::store::Accept;
-use answering::Answering;
+use answering::{Answering, first_revision};
 use background::Background;
 use base::{Base, Startup};
 
@@ -34,6 +35,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 const END: Duration = Duration::from_secs(1);
 /// The time after SIGTERM at which the process ends whatever hangs.
 const LAST_RESORT: Duration = Duration::from_secs(15);
+/// How long a source that is still being read keeps requests from being answered, where what was served can't be
+/// restored: a person must be able to act then.
+const UNREAD: Duration = Duration::from_secs(60);
 /// How long a service's thread may take for a round before the watchdog is not fed.
 const ROUND: Duration = Duration::from_secs(2);
 
@@ -81,6 +85,7 @@ async fn serve(config: Config, accept: Accept, mut orders: watch::Receiver<Order
     let (lost, lost_source) = mpsc::channel(1);
     let sources = follow_sources(&base, &mut background, &lost);
     background.all(&base);
+    tasks.spawn(until(stopping.clone(), restored(base.keeper.clone(), base.reconciler.statuses())));
     let begin = async {
         if let Some(answering) = answering {
             answering.start(base.reconciler.statuses(), &stopping, &mut tasks).await;
@@ -103,6 +108,18 @@ async fn serve(config: Config, accept: Accept, mut orders: watch::Receiver<Order
         Some(why) => Err(format!("it ends because {why}").into()),
         None => Ok(()),
     }
+}
+
+/// Has the API and the file servers say what there is, once that is known: what was served is served again, or every
+/// source was tried instead.
+async fn restored(keeper: Keeper, statuses: watch::Receiver<BTreeMap<Name, SourceStatus>>) {
+    let tried = tokio::time::timeout(UNREAD, first_revision(statuses));
+    if tried.await.is_err() {
+        tracing::warn!(
+            "what was served can't be served, and a source is still being read: requests are answered now"
+        );
+    }
+    keeper.has_restored();
 }
 
 /// Returns, with the reason, when the daemon can't go on.

@@ -193,7 +193,7 @@ impl Outbox {
         let pending: imbl::OrdMap<EffectId, _> = stored.into_iter().map(|one| (one.id, one)).collect();
         let after = pending.get_max().map_or(1, |(id, _)| id.0.saturating_add(1));
         let noted = note.map_or(1, |note| note.try_into().map_or(BEYOND, u64::from_le_bytes));
-        let switching = pending.values().filter(|one| one.task.kind().is_power()).count();
+        let switching = pending.values().filter(|one: &&Arc<Pending>| one.task.kind().is_power()).count();
         Outbox { pending, next: noted.max(after), switching }
     }
 

@@ -4,7 +4,7 @@
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -191,4 +191,70 @@ fn followers_outlast_a_restart() {
         child.wait().unwrap();
     }
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// More than a moment to read.
+const MANY: usize = 1_000;
+
+/// The status of a request, again and again until the daemon is ready; 0 where it does not answer.
+fn statuses(namespace: &str, is_ready: &AtomicBool, arguments: &[&str]) -> Vec<u16> {
+    enter(namespace);
+    let mut all = Vec::new();
+    loop {
+        let was_ready = is_ready.load(Ordering::Relaxed);
+        let output = Command::new("curl")
+            .args(["-s", "-o", "/dev/null", "-w", "%{http_code}"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        all.push(String::from_utf8_lossy(&output.stdout).parse().unwrap());
+        if was_ready {
+            return all;
+        }
+    }
+}
+
+/// A daemon that was just started reads what it served before; until then it can't say of anything that it is not there.
+#[test]
+fn a_daemon_that_starts_denies_nothing_that_it_serves() {
+    let Some(host) = Host::new() else { return };
+    let mut lab = LAB.to_owned() + "[subnet.wide]\ncidr = \"10.20.0.0/16\"\n";
+    for number in 0..MANY {
+        let (high, low) = (number / 200, number % 200 + 10);
+        lab += &format!(
+            "[deployment.w-{number}]\nmac = \"52:54:00:01:{high:02x}:{low:02x}\"\naddress = \"10.20.{high}.{low}\"\n\
+             boot = \"b\"\n"
+        );
+    }
+    std::fs::write(Path::new(&host.root).join("lab.toml"), lab).unwrap();
+    let socket = host.folder.path().join("api.sock");
+    let settings = std::fs::read_to_string(&host.config).unwrap();
+    let settings = settings.replace("/run/voldemort/api.sock", &socket.display().to_string());
+    std::fs::write(&host.config, settings).unwrap();
+    let daemon = host.start();
+    assert_eq!(daemon.stop(), Some(0));
+    let is_ready = AtomicBool::new(false);
+    let socket = socket.display().to_string();
+    let row = ["--unix-socket", &socket, "http://localhost/v1/deployments/w-1"];
+    let status = ["--unix-socket", &socket, "http://localhost/v1/status"];
+    let kernel = ["http://10.0.10.1/b/files/vmlinuz"];
+    std::thread::scope(|scope| {
+        let (net, is_ready) = (&host.net, &is_ready);
+        let asks = [
+            scope.spawn(|| statuses(&net.server, is_ready, &row)),
+            scope.spawn(|| statuses(&net.server, is_ready, &status)),
+            scope.spawn(|| statuses(&net.client, is_ready, &kernel)),
+        ];
+        let daemon = Daemon::start(net, &host.config, &host.root);
+        is_ready.store(true, Ordering::Relaxed);
+        for asked in asks {
+            let found = asked.join().unwrap();
+            assert!(
+                found.iter().all(|status| [0, 200, 503].contains(status)) && found.ends_with(&[200]),
+                "{found:?}"
+            );
+        }
+        assert_eq!(daemon.stop(), Some(0));
+    });
 }

@@ -280,3 +280,19 @@ fn a_parameter_is_known_or_refused() {
         (400, 400, 400)
     );
 }
+
+/// What a daemon says of itself is answered at once; all else when it is known what is served.
+#[test]
+fn only_what_is_about_what_is_served_waits_for_it() {
+    for path in ["/v1/deployments", "/v1/deployments/web-1", "/v1/orders", "/v1/none", "/hooks/main"] {
+        assert!(asks_what_is_served(path), "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1", "/none"] {
+        assert!(!asks_what_is_served(path), "{path}");
+    }
+    let answer = restoring();
+    assert_eq!(
+        (answer.status(), &answer.headers()[RETRY_AFTER]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap())
+    );
+}

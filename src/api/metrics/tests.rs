@@ -9,8 +9,8 @@ use crate::model::Name;
 use crate::state::{Install, InstallStage, Server};
 
 /// What manifests mean.
-fn desired(text: &'static str) -> desired::Desired {
-    let (documents, _) = manifest::parse(&[("lab.toml".into(), text.into())].into());
+fn desired(text: &str) -> desired::Desired {
+    let (documents, _) = manifest::parse(&[("lab.toml".into(), text.to_owned().into())].into());
     let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     desired::resolve(&documents, &Shelf::new(Vec::new(), None), &options).0
 }

@@ -26,33 +26,78 @@ pub(super) fn installed(plan: &Plan, remote: &Remote, limit: Duration) -> Exit {
     }
 }
 
+/// How far the machines are that are waited for.
+#[derive(Debug, PartialEq)]
+enum Standing {
+    Installed,
+    /// These are not installed yet.
+    Open(Vec<String>),
+    /// One of them is not going to be, for this reason.
+    Failed(String),
+}
+
 async fn wait(awaited: &[&str], client: &Client, end: Instant) -> Result<Exit, ClientError> {
     let mut patience = Patience::until(end);
     loop {
         let rows: Vec<Deployment> = patience.ask(async || client.get("/v1/deployments").await).await?;
-        let of = |name: &str| rows.iter().find(|row| row.name == name);
-        let bad = |name: &&&str| of(name).and_then(|row| row.phase.known()).is_some_and(Phase::is_stuck);
-        if let Some(row) = awaited.iter().find(bad).and_then(|name| of(name)) {
-            talk(&format!("{} is {}; its machine {}", row.name, row.phase, row.next_boot));
-            return Ok(Exit::Failed);
-        }
-        let open: Vec<&str> = awaited
-            .iter()
-            .copied()
-            .filter(|name| of(name).is_some_and(|row| row.phase != Phase::Installed))
-            .collect();
-        if open.is_empty() {
-            return Ok(Exit::Done);
-        }
+        let open = match standing(awaited, &rows) {
+            Standing::Installed => return Ok(Exit::Done),
+            Standing::Failed(why) => {
+                talk(&why);
+                return Ok(Exit::Failed);
+            }
+            Standing::Open(open) => open,
+        };
         if Instant::now() >= end {
-            let list: Vec<String> = open.iter().filter_map(|name| of(name)).map(phase).collect();
-            talk(&format!("not installed in time: {}", list.join(", ")));
+            talk(&format!("not installed in time: {}", open.join(", ")));
             return Ok(Exit::Unreachable);
         }
         tokio::time::sleep(PAUSE.min(end.saturating_duration_since(Instant::now()))).await;
     }
 }
 
-fn phase(row: &Deployment) -> String {
-    format!("{} ({})", row.name, row.phase)
+/// A deployment that is in no list is not installed: what was applied is served, so that somebody else removed it.
+fn standing(awaited: &[&str], rows: &[Deployment]) -> Standing {
+    let mut open = Vec::new();
+    for name in awaited {
+        let Some(row) = rows.iter().find(|row| row.name == *name) else {
+            return Standing::Failed(format!("{name} is gone: no manifest that is served has it any more"));
+        };
+        if row.phase.known().is_some_and(Phase::is_stuck) {
+            return Standing::Failed(format!("{name} is {}; its machine {}", row.phase, row.next_boot));
+        }
+        if row.phase != Phase::Installed {
+            open.push(format!("{name} ({})", row.phase));
+        }
+    }
+    if open.is_empty() { Standing::Installed } else { Standing::Open(open) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, phase: Phase) -> Deployment {
+        let subnet = serde_json::json!({ "name": "lab", "cidr": "10.0.0.0/24", "gateway": null });
+        let row = serde_json::json!({
+            "name": name, "machine": null, "macs": [], "address": null, "boot": "debian", "template": null,
+            "redeploy": 1, "phase": phase.name(), "next_boot": "installs", "since": null, "subnet": subnet,
+            "origin": "site.toml:1:1",
+        });
+        serde_json::from_value(row).unwrap()
+    }
+
+    #[test]
+    fn a_deployment_that_is_not_there_is_not_installed() {
+        let both = [row("web-1", Phase::Installed), row("web-2", Phase::Waiting)];
+        assert_eq!(standing(&["web-1"], &both), Standing::Installed);
+        assert_eq!(standing(&["web-1", "web-2"], &both), Standing::Open(vec!["web-2 (waiting)".into()]));
+        for (awaited, rows) in [(&["web-1"][..], &[][..]), (&["web-1", "web-3"], &both)] {
+            let gone = standing(awaited, rows);
+            assert!(matches!(&gone, Standing::Failed(why) if why.contains("is gone")), "{gone:?}");
+        }
+        let failed =
+            standing(&["web-1", "web-2"], &[row("web-1", Phase::Failed), row("web-2", Phase::Waiting)]);
+        assert!(matches!(&failed, Standing::Failed(why) if why.starts_with("web-1 is failed")), "{failed:?}");
+    }
 }

@@ -183,7 +183,7 @@ fn most(config: &Config) -> Mode {
 }
 
 /// Until the first revision was tried, it is unknown which machines there are.
-async fn first_revision(mut statuses: watch::Receiver<BTreeMap<Name, SourceStatus>>) {
+pub(super) async fn first_revision(mut statuses: watch::Receiver<BTreeMap<Name, SourceStatus>>) {
     let tried = |statuses: &BTreeMap<Name, SourceStatus>| {
         statuses.values().all(|status| status.condition != SourceCondition::Loading)
     };

@@ -82,6 +82,9 @@ impl Base {
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
         let webhooks = Webhooks::open(&config.webhooks, &saved.notes)?;
         let (keeper, thread) = Keeper::spawn(store, saved, server(&config, &follower));
+        if kept.is_some() {
+            keeper.restores();
+        }
         let audit = AuditLog::new(Audit::open(&config.state.directory), keeper.clone());
         audit.enter_cut();
         let noting = keeper.clone();

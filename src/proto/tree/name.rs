@@ -69,6 +69,11 @@ pub fn parse(state: &State, path: &str) -> Target {
     }
 }
 
+/// Whether a cleaned path names a boot program: what that is does not depend on the manifests.
+pub fn is_program(state: &State, path: &str) -> bool {
+    matches!(parse(state, machine_folder(path).1), Target::Loader(_))
+}
+
 /// `aa-bb-cc-dd-ee-ff/…`, also with colons or after `01-`: the machine whose folder a client made
 /// up, and the path in it.
 pub fn machine_folder(path: &str) -> (Option<Mac>, &str) {
