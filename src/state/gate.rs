@@ -112,8 +112,7 @@ impl State {
     /// limit.
     pub(super) fn wave_room(&self) -> Option<usize> {
         let limit = self.desired.safety.max_in_flight? as usize;
-        let coming = self.switched_on().filter(|machine| self.starts_again(machine)).count();
-        Some(limit.saturating_sub(self.derived.gate.flying.len() + coming))
+        Some(limit.saturating_sub(self.derived.gate.flying.len() + self.switched_on().count()))
     }
 
     /// Whether an installation that starts now on a machine wipes what was installed before.

@@ -179,11 +179,13 @@ pub struct Outbox {
     next: u64,
     /// How many of them switch a machine.
     switching: usize,
+    /// The numbers of them, by what they are about.
+    about: imbl::OrdSet<(Name, EffectId)>,
 }
 
 impl Default for Outbox {
     fn default() -> Outbox {
-        Outbox { pending: imbl::OrdMap::new(), next: 1, switching: 0 }
+        Outbox { pending: imbl::OrdMap::new(), next: 1, switching: 0, about: imbl::OrdSet::new() }
     }
 }
 
@@ -194,7 +196,11 @@ impl Outbox {
         let after = pending.get_max().map_or(1, |(id, _)| id.0.saturating_add(1));
         let noted = note.map_or(1, |note| note.try_into().map_or(BEYOND, u64::from_le_bytes));
         let switching = pending.values().filter(|one: &&Arc<Pending>| one.task.kind().is_power()).count();
-        Outbox { pending, next: noted.max(after), switching }
+        let about = pending
+            .iter()
+            .map(|(id, one): (&EffectId, &Arc<Pending>)| (one.task.subject().clone(), *id))
+            .collect();
+        Outbox { pending, next: noted.max(after), switching, about }
     }
 
     /// The note of the next number.
@@ -216,6 +222,12 @@ impl Outbox {
         self.iter().filter(move |pending| pending.task.kind() == kind)
     }
 
+    /// Those about a source or a machine, the oldest first. The others are not looked at.
+    pub fn about<'a>(&'a self, subject: &Name) -> impl Iterator<Item = &'a Arc<Pending>> + use<'a> {
+        let own = (subject.clone(), EffectId(0))..=(subject.clone(), EffectId(u64::MAX));
+        self.about.range(own).filter_map(move |(_, id)| self.pending.get(id))
+    }
+
     /// How many tasks that switch a machine are not done.
     pub(super) fn switching(&self) -> usize {
         self.switching
@@ -227,6 +239,7 @@ impl Outbox {
         self.switching += usize::from(task.kind().is_power());
         let pending =
             Arc::new(Pending { id, task, by: Some(by), since: now, begun: None, sent: None, trouble: None });
+        self.about.insert((pending.task.subject().clone(), id));
         self.pending.insert(id, pending.clone());
         pending
     }
@@ -239,6 +252,7 @@ impl Outbox {
     pub(super) fn remove(&mut self, id: EffectId) -> Option<Arc<Pending>> {
         let removed = self.pending.remove(&id)?;
         self.switching -= usize::from(removed.task.kind().is_power());
+        self.about.remove(&(removed.task.subject().clone(), id));
         Some(removed)
     }
 }
@@ -289,6 +303,8 @@ impl fmt::Display for Task {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn fetch() -> Task {
@@ -344,5 +360,33 @@ mod tests {
         assert!(said(&begun).ends_with("its executor began at 1970-01-01T00:00:01.000Z and has not ended"));
         let trouble = Some(Trouble { attempts: 3, at: Time(7), why: "no route".into() });
         assert!(said(&Pending { trouble, ..begun }).ends_with("it failed 3 times, at last: no route"));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        /// Whatever is added, put again, removed and read again after a start.
+        #[test]
+        fn those_about_a_machine_are_found_as_by_looking_at_all(
+            steps in prop::collection::vec((0u8..4, 0u8..3, 1u64..20), 0..60),
+        ) {
+            let machine = |at: u8| format!("m{at}").parse::<Name>().unwrap();
+            let mut outbox = Outbox::default();
+            for (what, at, id) in steps {
+                match (what, outbox.get(EffectId(id)).cloned()) {
+                    (0, Some(one)) => outbox.put(Arc::new(Pending { begun: Some(Time(2)), ..(*one).clone() })),
+                    (1, Some(one)) => drop(outbox.remove(one.id)),
+                    (2, Some(_)) => outbox = Outbox::restore(outbox.iter().cloned().collect::<Vec<_>>(), None),
+                    _ => drop(outbox.add(Task::ReadPower { machine: machine(at) }, Caller::DAEMON, Time(1))),
+                }
+                for machine in (0..4).map(machine) {
+                    let all = outbox.iter().filter(|one| *one.task.subject() == machine);
+                    let all: Vec<Arc<Pending>> = all.cloned().collect();
+                    let found: Vec<Arc<Pending>> = outbox.about(&machine).cloned().collect();
+                    prop_assert_eq!(found, all);
+                }
+                prop_assert_eq!(outbox.about.len(), outbox.pending.len());
+            }
+        }
     }
 }

@@ -215,7 +215,7 @@ impl State {
 
     /// The orders about a machine's power that a person or a rule gave and that are not done.
     pub fn power_orders(&self, machine: &Name) -> impl Iterator<Item = &Arc<Pending>> {
-        self.lasting.outbox.of(TaskKind::Power).filter(move |pending| pending.task.subject() == machine)
+        self.lasting.outbox.about(machine).filter(|pending| pending.task.kind() == TaskKind::Power)
     }
 
     /// How the last order about a machine's power ended.
@@ -223,7 +223,8 @@ impl State {
         self.observed.power_log.ends.get(machine)
     }
 
-    /// Machines that were switched on to install and have not begun, unless they are seen to be off.
+    /// Machines that were switched on to install over what is on their disks and have not begun, unless they are seen to be
+    /// off.
     pub(super) fn switched_on(&self) -> impl Iterator<Item = &Name> {
         let log = &self.observed.power_log.switched_on;
         let is_coming = |machine: &Name| {
@@ -234,7 +235,9 @@ impl State {
             self.is_to_install(machine) && (!is_off || self.power_orders(machine).next().is_some())
         };
         log.iter()
-            .filter(move |(machine, epoch)| self.power_epoch(machine) == **epoch && is_coming(machine))
+            .filter(move |(machine, epoch)| {
+                self.starts_again(machine) && self.power_epoch(machine) == **epoch && is_coming(machine)
+            })
             .map(|(machine, _)| machine)
     }
 

@@ -112,6 +112,8 @@ impl Effects {
             let known = self.known.entry(*id).or_insert_with(|| own.clone());
             assert_eq!(*known, own, "effect {id} is another one now");
             assert!(!self.over.contains(id), "effect {id} is pending after its end was acknowledged");
+            let is_found = published.outbox().about(task.subject()).any(|one| one.id == *id);
+            assert!(is_found, "effect {id} is not found by what it is about");
         }
         self.check_calls(published);
     }

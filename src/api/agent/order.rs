@@ -106,7 +106,7 @@ fn ordered(state: &State, machine: &Name, life: &Life, ids: &[std::sync::Arc<str
 /// What an agent does that is done on its machine; `None`: it stays.
 fn leave(state: &State, machine: &Name, life: &Life, epoch: u64) -> Option<Task> {
     let off = outbox::Task::PowerOff { machine: machine.clone(), epoch };
-    if state.outbox().iter().any(|pending| pending.task == off) {
+    if state.outbox().about(machine).any(|pending| pending.task == off) {
         return Some(Task::PowerOff);
     }
     if state.tenant(machine).is_some() {

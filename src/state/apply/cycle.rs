@@ -422,7 +422,7 @@ impl Cycle<'_> {
     /// Asks the power driver to restart a machine into our agent, unless that is being done.
     pub(super) fn restart(&mut self, machine: &Name, epoch: u64) {
         let task = Task::Restart { machine: machine.clone(), epoch };
-        if !self.state.lasting.outbox.iter().any(|pending| pending.task == task) {
+        if !self.state.lasting.outbox.about(machine).any(|pending| pending.task == task) {
             effect::cause(&mut self.state.lasting.outbox, task, self.by.clone(), self.now, self.out);
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::command::Outcome;
 use super::super::effect::{Effect, Level, TaskOutcome};
-use super::super::outbox::{self, EffectId, Pending, Progress, Task, TaskKind, Trouble};
+use super::super::outbox::{self, EffectId, Pending, Progress, Task, Trouble};
 use super::super::record::Record;
 use super::super::schedule::PowerAnswer;
 use super::super::{Event, Outbox, Stage, State};
@@ -36,7 +36,7 @@ pub(super) fn put(outbox: &mut Outbox, task: Task, by: Caller, now: Time, out: &
 pub(super) fn fetch(state: &mut State, source: Name, by: Caller, now: Time, out: &mut Applied) -> Outcome {
     let task = Task::Fetch { source };
     let waits = |pending: &Arc<Pending>| pending.begun.is_none() && pending.task == task;
-    if !state.lasting.outbox.of(TaskKind::Fetch).any(waits) {
+    if !state.lasting.outbox.about(task.subject()).any(waits) {
         cause(&mut state.lasting.outbox, task, by, now, out);
     }
     Outcome::Done
