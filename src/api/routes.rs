@@ -269,13 +269,16 @@ async fn list<B: Backend>(backend: B, operations: Operations, what: Listed, uri:
         Listed::Plans => Json(backend.plans().await).into_response(),
         Listed::Operations => page(&uri, |after| list::from(operations.all(), after)),
         what if !is_long(what, &uri) => rows(&backend, what, &uri),
-        what => {
-            // With all processors busy with lists nothing else would be answered.
-            let _turn = LISTS.acquire().await;
-            let made = tokio::task::spawn_blocking(move || rows(&backend, what, &uri)).await;
-            made.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the list can't be made"))
-        }
+        what => in_turn(move || rows(&backend, what, &uri)).await,
     }
+}
+
+/// Makes an answer for which every machine may be looked at. A few are made at once: with all processors busy with them
+/// nothing else would be answered.
+pub(in crate::api) async fn in_turn(make: impl FnOnce() -> Response + Send + 'static) -> Response {
+    let _turn = LISTS.acquire().await;
+    let made = tokio::task::spawn_blocking(make).await;
+    made.unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the answer can't be made"))
 }
 
 /// Whether every machine may be looked at for an answer.
@@ -339,8 +342,11 @@ fn page<T: Row + JsonSchema, I: Iterator<Item = T>>(
 }
 
 async fn metrics<B: Backend>(State(backend): State<B>) -> Response {
-    let text = super::metrics::text(&backend.state(), &backend.counts(), backend.now());
-    ([("content-type", "text/plain; version=0.0.4")], text).into_response()
+    let page = move || {
+        let text = super::metrics::text(&backend.state(), &backend.counts(), backend.now());
+        ([("content-type", "text/plain; version=0.0.4")], text).into_response()
+    };
+    in_turn(page).await
 }
 
 /// A flood of calls must cost little: a body is read only where it decides something, a few at once, up to

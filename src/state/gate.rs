@@ -17,8 +17,28 @@ pub struct Gate {
     waiting: imbl::OrdSet<Name>,
     /// Those under way, and those that failed.
     flying: imbl::OrdSet<Name>,
+    /// Those of them whose installations failed, or never reported.
+    stuck: imbl::OrdSet<Name>,
     /// Why no window is open.
     closed: Option<String>,
+}
+
+/// So many that are stuck are named to whoever waits.
+const NAMED: usize = 10;
+
+impl Gate {
+    /// What keeps places and does not come to its end by itself.
+    fn stuck(&self) -> String {
+        let names: Vec<&str> = self.stuck.iter().take(NAMED).map(Name::as_str).collect();
+        if names.is_empty() {
+            return String::new();
+        }
+        let more = match self.stuck.len() - names.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("; failed and still counted against max-in-flight: {}{more}", names.join(", "))
+    }
 }
 
 impl State {
@@ -42,6 +62,7 @@ impl State {
         let is_gated = self.is_gated();
         for name in names {
             self.derived.gate.flying.remove(name);
+            self.derived.gate.stuck.remove(name);
             self.derived.gate.waiting.remove(name);
             if let Some(deployment) = self.deployment(name).filter(|_| is_gated).cloned() {
                 self.admit(&deployment);
@@ -55,11 +76,22 @@ impl State {
         let current = self.install_of(name).filter(|install| install.redeploy == deployment.redeploy);
         if current.is_some_and(holds_place) {
             self.derived.gate.flying.insert(name.clone());
+            self.note_stuck(name);
         }
         let machine = self.lasting.assignments.get(name);
         let occupied = machine.is_some_and(|machine| self.lasting.installs.on_disk(machine).is_some());
         if occupied && self.due(deployment) == (Duty::Install { permit: true }) {
             self.derived.gate.waiting.insert(name.clone());
+        }
+    }
+
+    /// Looks again whether what holds a deployment's place is stuck: so those that wait need not look at all that do.
+    fn note_stuck(&mut self, name: &Name) {
+        let is_stuck =
+            |install: &Install| matches!(install.stage, InstallStage::Failed | InstallStage::Unreported);
+        match self.derived.gate.flying.contains(name) && self.install_of(name).is_some_and(is_stuck) {
+            true => drop(self.derived.gate.stuck.insert(name.clone())),
+            false => drop(self.derived.gate.stuck.remove(name)),
         }
     }
 
@@ -95,17 +127,7 @@ impl State {
         if flying < limit {
             return None;
         }
-        let stuck = |name: &&Name| {
-            let stage = self.install_of(name).map(|install| install.stage);
-            matches!(stage, Some(InstallStage::Failed | InstallStage::Unreported))
-        };
-        let stuck: Vec<String> =
-            self.derived.gate.flying.iter().filter(stuck).map(ToString::to_string).collect();
-        let ended = match stuck.is_empty() {
-            true => String::new(),
-            false => format!("; failed and still counted against max-in-flight: {}", stuck.join(", ")),
-        };
-        Some(format!("waiting: {flying} of {limit} in flight{ended}"))
+        Some(format!("waiting: {flying} of {limit} in flight{}", self.derived.gate.stuck()))
     }
 
     /// How many further reinstallations may begin, beside the machines that were switched on for one; `None` without a
@@ -135,7 +157,11 @@ impl State {
         if install.stage == InstallStage::Approved && self.is_gated() {
             self.derived.gate.waiting.insert(deployment);
         }
+        let names: Vec<Name> =
+            std::iter::once(&install.deployment).chain(&*install.former).cloned().collect();
         self.lasting.installs.put(install);
+        // It may count for those that had its name before, too.
+        names.iter().for_each(|name| self.note_stuck(name));
     }
 
     /// How many reinstallations wait, and how many hold a place.

@@ -161,13 +161,59 @@ fn never_more_than_the_limit_and_all_in_the_end() {
     }
 }
 
+/// What a look at all installations says of those that failed.
+fn stuck(state: &State) -> String {
+    let ended = [InstallStage::Failed, InstallStage::Unreported];
+    let is_stuck =
+        |install: &&voldemort::state::Install| install.redeploy == 2 && ended.contains(&install.stage);
+    let installs = state.installs().iter().filter(is_stuck);
+    let mut names: Vec<String> = installs.map(|install| install.deployment.to_string()).collect();
+    names.sort();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; failed and still counted against max-in-flight: {}", names.join(", ")),
+    }
+}
+
+#[test]
+fn of_many_that_failed_ten_are_named() {
+    let mut state = raised("max-in-flight = 11");
+    let names: Vec<Name> = state.desired().deployments.keys().cloned().collect();
+    let (last, others) = names.split_last().unwrap();
+    for name in others {
+        for step in [PermitStep::Start, PermitStep::Spend] {
+            let permit = Permit { deployment: name.clone(), redeploy: 2, epoch: None, step };
+            state = state.after(Verb::Permit(permit), Time(0)).unwrap();
+        }
+        state = report(&state, name, 2, Outcome::Failed);
+    }
+    let waits = |state: &State| state.duty(&state.desired().deployments[last]);
+    let said = "waiting: 11 of 11 in flight; failed and still counted against max-in-flight: \
+                d0, d1, d10, d11, d2, d3, d4, d5, d6, d7 and 1 more";
+    assert_eq!(waits(&state), Duty::LocalBoot(said.into()));
+    let again = state.adopt(state.desired().clone());
+    assert_eq!(waits(&again), Duty::LocalBoot(said.into()), "nor does a revision change it");
+    let freed = report(&state, &others[0], 2, Outcome::Adopted);
+    assert_eq!(waits(&freed), Duty::Install { permit: true });
+}
+
 #[test]
 fn a_template_that_breaks_every_machine_breaks_no_more_than_the_limit() {
     let mut dice = Dice(7);
     let mut state = raised(&format!("max-in-flight = {LIMIT}"));
     let names: Vec<Name> = state.desired().deployments.keys().cloned().collect();
-    for _ in 0..2000 {
+    for turn in 0..2000 {
         state = step(&state, &names[dice.roll(names.len())], &mut dice, true);
+        if dice.roll(5) == 0 {
+            state = state.adopt(state.desired().clone());
+        }
+        let said = names.iter().find_map(|name| match state.duty(&state.desired().deployments[name]) {
+            Duty::LocalBoot(why) if why.starts_with("waiting: ") => Some(why),
+            _ => None,
+        });
+        if let Some(said) = said {
+            assert_eq!(said, format!("waiting: 3 of 3 in flight{}", stuck(&state)), "turn {turn}");
+        }
     }
     let touched = state.installs().iter().filter(|install| install.redeploy == 2).count();
     assert_eq!(touched, LIMIT);
