@@ -12,6 +12,8 @@ use crate::api::resource::{Discovered, EditRequest, Edited, discovered};
 use crate::edit::Edit;
 use crate::model::{Caller, Name, Span, Time, Unknown};
 use crate::plan::Consent;
+use crate::state::life::Life;
+use crate::state::lifecycle::Known;
 use crate::state::{Event, Stage, State};
 
 /// How often it is looked for machines that are to be registered.
@@ -58,12 +60,14 @@ fn wanted(state: &State, tried: &Tried) -> Vec<Discovered> {
     if !state.desired().subnets.keys().any(registers) {
         return Vec::new();
     }
-    let is_meant = |machine: &Discovered| {
-        let subnet = machine.subnet.as_ref().and_then(|subnet| subnet.parse().ok());
-        let name = machine.name.parse::<Name>().ok();
-        subnet.as_ref().is_some_and(registers) && name.is_some_and(|name| !tried.contains_key(&name))
+    let is_meant = |(name, life): &(&Name, &Arc<Life>)| {
+        life.known == Known::Discovered
+            && life.subnet.as_ref().is_some_and(registers)
+            && !tried.contains_key(*name)
     };
-    discovered::all(state, None).filter(is_meant).take(TOGETHER).collect()
+    // All addresses of the inventory are looked at for a row: none is made of the others.
+    let meant = state.lasting().lives.iter().filter(is_meant).take(TOGETHER);
+    meant.filter_map(|(name, _)| discovered::one(state, name)).collect()
 }
 
 /// When it is tried again at the earliest; the error says why nothing was written.
@@ -97,4 +101,51 @@ fn note(keeper: &Keeper, found: &[Discovered], result: &Result<Span, String>, tr
     let names: Vec<&str> = found.iter().map(|machine| machine.name.as_str()).collect();
     let text = format!("machine {} could not be registered: {why}", names.join(", "));
     keeper.note(Event::new(now(), Stage::Daemon, text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::{self, Media, Options};
+    use crate::manifest;
+    use crate::media::Shelf;
+    use crate::state::Server;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn machines_are_registered_where_their_subnet_says_so() {
+        let text = r#"
+            [subnet.own]
+            cidr = "10.0.1.0/24"
+            dynamic = "10.0.1.100-10.0.1.199"
+            unknown = "register"
+            [subnet.other]
+            cidr = "10.0.2.0/24"
+            dynamic = "10.0.2.100-10.0.2.199"
+            unknown = "discover"
+        "#;
+        let (documents, _) = manifest::parse(&[("lab.toml".into(), text.into())].into());
+        let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+        let desired = desired::resolve(&documents, &Shelf::new(Vec::new(), None), &options).0;
+        let lives = [
+            ("accepted", Known::Accepted, Some("own")),
+            ("elsewhere", Known::Discovered, Some("other")),
+            ("found", Known::Discovered, Some("own")),
+            ("nowhere", Known::Discovered, None),
+            ("tried", Known::Discovered, Some("own")),
+        ];
+        let state = State::new(Server::stand_in([10, 0, 0, 1].into())).with_desired(desired);
+        let state = state.with_lasting(|lasting| {
+            for (machine, known, subnet) in lives {
+                let life = Life { known, subnet: subnet.map(name), ..Life::default() };
+                lasting.lives.insert(name(machine), life.into());
+            }
+        });
+        let tried = Tried::from([(name("tried"), Time(1))]);
+        let found: Vec<String> = wanted(&state, &tried).into_iter().map(|one| one.name).collect();
+        assert_eq!(found, ["found"]);
+    }
 }

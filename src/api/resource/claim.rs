@@ -19,7 +19,7 @@ use super::{Edited, Row, or_dash};
 use crate::api::Word;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
-use crate::api::routes::Backend;
+use crate::api::routes::{Backend, in_turn};
 use crate::model::words::words;
 use crate::model::{Caller, Name, OnReturn, Role, Span, WipeLevel};
 use crate::state::ApiToken;
@@ -212,11 +212,12 @@ fn span(text: &str) -> Result<Span, String> {
 
 async fn get<B: Backend>(State(backend): State<B>, Path(name): Path<String>) -> Response {
     let state = backend.state();
-    match name.parse().ok().and_then(|name| row::shown(&state, &name, backend.now())) {
-        Some(found) => Json(found).into_response(),
-        None => {
-            let name: String = name.chars().take(100).collect();
-            problem(StatusCode::NOT_FOUND, &format!("there is no claim {name}"))
-        }
-    }
+    let Some(claim) = name.parse::<Name>().ok().and_then(|name| state.claims().get(&name).cloned()) else {
+        let name: String = name.chars().take(100).collect();
+        return problem(StatusCode::NOT_FOUND, &format!("there is no claim {name}"));
+    };
+    let waits = claim.place.is_none();
+    let answer = move || Json(row::shown(&state, &claim, backend.now())).into_response();
+    // Every machine is looked at for one that waits.
+    if waits { in_turn(answer).await } else { answer() }
 }

@@ -74,6 +74,8 @@ pub(super) struct Keep {
 const ASK: u64 = 30;
 /// Shortest time between two looks at a claim: in a storm of events it is not read for each.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same while it has no machine: the daemon looks at every machine for the answer.
+const QUEUED_PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
@@ -143,7 +145,8 @@ async fn wait(name: &str, client: &Client, end: Instant) -> Result<Claim, Client
         if is_settled || left.is_zero() {
             return Ok(claim);
         }
-        tokio::time::sleep(PAUSE.min(left)).await;
+        let pause = if claim.machine.is_none() { QUEUED_PAUSE } else { PAUSE };
+        tokio::time::sleep(pause.min(left)).await;
         let more = format!("&wait={}", left.as_secs().min(ASK));
         patience.ask(async || place.next(client, &more).await).await?;
     }

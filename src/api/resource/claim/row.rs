@@ -29,16 +29,15 @@ pub fn one(state: &state::State, name: &Name, now: Time) -> Option<Claim> {
     state.claims().get(name).map(|claim| row(state, claim, now, &mut Queues::default()))
 }
 
-/// The same, with what keeps each machine from it.
-pub(super) fn shown(state: &state::State, name: &Name, now: Time) -> Option<ClaimShown> {
-    let claim = state.claims().get(name)?;
+/// A claim, with what keeps each machine from it.
+pub(super) fn shown(state: &state::State, claim: &state::Claim, now: Time) -> ClaimShown {
     let pool = state.desired().pools.get(&claim.pool).filter(|_| claim.place.is_none());
     let machines = pool.into_iter().flat_map(|pool| {
         let machines = state.desired().machines.keys();
         machines.filter_map(|machine| Some((machine.to_string(), state.why_not(pool, machine)?.into())))
     });
     let machines = machines.take(REASONS_MAX).collect();
-    Some(ClaimShown { claim: row(state, claim, now, &mut Queues::default()), machines })
+    ClaimShown { claim: row(state, claim, now, &mut Queues::default()), machines }
 }
 
 pub(super) fn row(state: &state::State, claim: &state::Claim, now: Time, queues: &mut Queues) -> Claim {
