@@ -224,6 +224,24 @@ fn a_pool_that_was_full_gives_the_next_machine_when_one_is_given_back() {
 }
 
 #[test]
+fn a_discovered_machine_is_not_forgotten_while_a_person_holds_it() {
+    let mut site = Site::new(&machines(1));
+    let (held, free) = (name("m525400000008"), name("m525400000009"));
+    for number in [8, 9] {
+        assert_eq!(site.hello(number, 0, false), Outcome::Done);
+    }
+    let hold = Verb::Hold(held.clone(), "a customer's".into(), None);
+    assert_eq!(site.run(caller("op"), hold), Outcome::Done);
+    let week = 7 * 24 * 3600;
+    site.ticks(week..=week);
+    assert!(site.state.life(&free).is_none(), "nobody accepted it");
+    assert!(site.state.hold(&held).is_some());
+    assert_eq!(site.run(caller("op"), Verb::Unhold(held.clone())), Outcome::Done);
+    site.ticks(week + 1..=week + 1);
+    assert!(site.state.life(&held).is_none(), "nobody holds it any more");
+}
+
+#[test]
 fn a_revision_gives_machines_to_who_waited_before_it_gives_them_to_its_own() {
     let web = "[deployment.web]\nprofile = \"base\"\nselect = { size = \"small\" }\n";
     let mut site = Site::new(&format!("{}{POOL}{}", machines(1), pinned("db", 1)));

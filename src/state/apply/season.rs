@@ -32,9 +32,11 @@ pub(super) fn tick(cycle: &mut Cycle<'_>) {
             hold::release(cycle, &machine);
         }
         let quiet = life.reported.is_none_or(|reported| cycle.now.since(reported).0 >= FORGOTTEN_AFTER.0);
+        // With its machine a hold would be forgotten, too.
         if life.known == Known::Discovered
             && quiet
             && life.order.is_none()
+            && life.hold.is_none()
             && known::step(life.known, known::Cause::Aged) == Some(Known::Seen)
         {
             cycle.drop_life(&machine);
