@@ -239,13 +239,21 @@ impl State {
 
     /// What an agent that was started under an epoch is to do on a machine.
     pub fn instruction(&self, machine: &Name, epoch: u64) -> Instruction {
+        match self.ordered(machine, epoch) {
+            Instruction::Wipe { .. } | Instruction::Verify { .. } if self.hold(machine).is_some() => {
+                Instruction::Wait
+            }
+            instruction => instruction,
+        }
+    }
+
+    /// The same as if no person held the machine: how an order ended that was begun before the hold.
+    pub fn ordered(&self, machine: &Name, epoch: u64) -> Instruction {
         let Some(life) = self.life(machine) else { return Instruction::Leave };
         let Some(order) = life.order.as_ref().filter(|order| order.epoch == epoch) else {
             return Instruction::Leave;
         };
-        let (Some(disks), None, Condition::Well | Condition::Overdue) =
-            (&order.disks, &life.hold, order.condition)
-        else {
+        let (Some(disks), Condition::Well | Condition::Overdue) = (&order.disks, order.condition) else {
             return Instruction::Wait;
         };
         match order.work {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fit::{fitting, partial};
-use super::order::{Next, next, word};
+use super::order::{Next, begun, next, word};
 use super::{Certificate, Hello, OrderResult, Report, Task};
 use crate::model::facts::PARTS_MAX;
 use crate::model::{Mac, Name, WipeLevel};
@@ -68,7 +68,11 @@ pub fn report(
             format!("the report is of epoch {}, and the session of {}", report.epoch, session.epoch).into()
         );
     }
-    let present = next(state, machine, session);
+    let has_ended = matches!(report.result, OrderResult::Done { .. } | OrderResult::Failed { .. });
+    let present = match has_ended.then(|| begun(state, machine, session)) {
+        Some(Next::Carry(order)) if matches!(order.task, Task::Wipe { .. }) => Next::Carry(order),
+        _ => next(state, machine, session),
+    };
     let order = match &present {
         Next::Carry(order) if order.id == report.order => order,
         _ => {

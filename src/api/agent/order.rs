@@ -27,6 +27,16 @@ const DISCOVERED: &str = "the hardware is known now; the machine's own disk is b
 
 /// What the agent with this session is to do on its machine.
 pub fn next(state: &State, machine: &Name, session: &AgentToken) -> Next {
+    upon(state, machine, session, state.instruction(machine, session.epoch))
+}
+
+/// What the agent with this session would have to do if no person held its machine: how a wipe ended is a fact, also
+/// where a person has held the machine since it began.
+pub fn begun(state: &State, machine: &Name, session: &AgentToken) -> Next {
+    upon(state, machine, session, state.ordered(machine, session.epoch))
+}
+
+fn upon(state: &State, machine: &Name, session: &AgentToken, instruction: Instruction) -> Next {
     let life = state.life(machine);
     let present = state.agent_epoch(machine);
     let last = life.map_or(0, |life| life.epoch);
@@ -40,7 +50,7 @@ pub fn next(state: &State, machine: &Name, session: &AgentToken) -> Next {
         ));
     }
     let Some(life) = life else { return Next::Hello };
-    let task = match state.instruction(machine, session.epoch) {
+    let task = match instruction {
         Instruction::Wait => return waits(life),
         Instruction::Wipe { level, disks } => {
             Task::Wipe { level: level.into(), disks: ordered(state, machine, life, &disks) }
@@ -251,6 +261,38 @@ mod tests {
         });
         assert!(state.desired().revision.is_empty());
         assert_eq!(next(&state, &machine, &session(0)), Next::Wait);
+    }
+
+    #[test]
+    fn a_wipe_that_ends_while_a_person_holds_the_machine_counts() {
+        let held = |work: Work| {
+            let (state, machine) = state(Some(order_of(work, 7)), DiskState::Dirty);
+            let state = state.with_lasting(|lasting| {
+                let hold = life::Hold { by: Caller::DAEMON, reason: "its fan".into(), until: None };
+                let life = Life { hold: Some(hold.into()), ..Life::clone(&lasting.lives[&machine]) };
+                lasting.lives.insert(machine.clone(), life.into());
+            });
+            (state, machine)
+        };
+        let of = |id: &str, result: OrderResult| Report { order: id.into(), epoch: 7, result };
+        let disk = OrderedDisk { id: "wwn:1".into(), bytes: 4096, serial: None };
+        let right = certificate(&disk, WipeLevel::Clear);
+        let text: Arc<str> = serde_json::to_string(&right).unwrap().into();
+        let done = OrderResult::Done { certificate: Some(right) };
+        let (wiping, machine) = held(Work::Wiping);
+        assert_eq!(next(&wiping, &machine, &session(7)), Next::Wait);
+        let said = report(&wiping, &machine, &session(7), &of("7-wipe", done.clone()));
+        assert_eq!(said, Ok(Some(Said::Wiped(text))));
+        let failed = OrderResult::Failed { why: "no answer".into(), certificate: None };
+        let said = report(&wiping, &machine, &session(7), &of("7-wipe", failed));
+        assert!(matches!(said, Ok(Some(Said::NotWiped(..)))), "{said:?}");
+        // It does not go on, and nothing new begins.
+        let running = OrderResult::Running { disks: Vec::new() };
+        assert!(report(&wiping, &machine, &session(7), &of("7-wipe", running)).is_err());
+        assert!(report(&wiping, &machine, &session(7), &of("6-wipe", done.clone())).is_err());
+        let (verifying, machine) = held(Work::Verifying);
+        assert_eq!(next(&verifying, &machine, &session(7)), Next::Wait);
+        assert!(report(&verifying, &machine, &session(7), &of("7-verify", done)).is_err());
     }
 
     #[test]

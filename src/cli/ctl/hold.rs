@@ -25,7 +25,8 @@ pub(super) struct Machines {
 
 /// Keep machines from being installed, given out or wiped
 ///
-/// What is under way on them goes on; nothing new begins until they are let go with `unhold`.
+/// An installation that has its answers goes on. A wipe is broken off, and begins anew after `unhold`. Nothing new begins
+/// until then.
 #[derive(Args, Debug)]
 pub(super) struct Hold {
     #[command(flatten)]
