@@ -12,6 +12,7 @@ use crate::cli::exit::talk;
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
+use crate::state::lifecycle::Condition;
 
 /// Machines.
 #[derive(Args, Clone, Debug, Default)]
@@ -56,7 +57,8 @@ pub(super) struct Unhold {
 
 /// Try releases and wipes again that failed, or that take long
 ///
-/// Where one waits since the budget of wipes is used up, this agrees to it: that takes the role admin.
+/// Where one waits since the budget of wipes is used up, this agrees to it: that takes the role admin. A pattern, -l and
+/// --where mean machines whose order failed or takes long: one that is contested and has no order has to be named.
 #[derive(Args, Debug)]
 pub(super) struct Retry {
     #[command(flatten)]
@@ -82,8 +84,12 @@ pub(super) fn unhold(arguments: &Unhold, remote: &Remote) -> Exit {
 
 pub(super) fn retry(arguments: &Retry, remote: &Remote) -> Exit {
     let verb = Verb { path: "retry", done: "tried again", body: serde_json::json!({}) };
-    let is_meant = |machine: &Machine| machine.order.is_some();
-    verb.run(&arguments.machines, &arguments.asking, arguments.output == "json", remote, is_meant)
+    verb.run(&arguments.machines, &arguments.asking, arguments.output == "json", remote, has_trouble)
+}
+
+/// Whether the order of a machine failed, or takes long: of one that goes well there is nothing to retry.
+fn has_trouble(machine: &Machine) -> bool {
+    machine.order.as_ref().is_some_and(|order| order.condition != Condition::Well)
 }
 
 /// What is done with each machine.
@@ -177,15 +183,31 @@ impl Verb {
 mod tests {
     use super::*;
 
+    fn one(name: &str, state: &str) -> Machine {
+        serde_json::from_value(serde_json::json!({
+            "name": name, "macs": [], "labels": {}, "state": state, "deployment": null, "protected": false, "address": null,
+            "arch": null, "last_seen": null, "origin": null,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_goes_well_is_not_tried_again() {
+        let of = |condition: &str| -> Machine {
+            let order = serde_json::from_value(serde_json::json!({
+                "machine": "r1", "work": "wiping", "condition": condition, "trouble": "", "level": "clear", "off": false,
+                "disks": [], "by": "daemon", "reason": "", "since": "2026-01-01T00:00:00Z", "attempts": 0, "epoch": 7,
+                "next": "",
+            }));
+            Machine { order: Some(order.unwrap()), ..one("r1", "releasing") }
+        };
+        assert!(has_trouble(&of("failed")) && has_trouble(&of("overdue")));
+        assert!(!has_trouble(&of("well")) && !has_trouble(&one("r2", "free")));
+        assert!(has_trouble(&of("a later version's word")), "the daemon knows better");
+    }
+
     #[test]
     fn machines_that_stand_alike_are_one_line() {
-        let one = |name: &str, state: &str| -> Machine {
-            serde_json::from_value(serde_json::json!({
-                "name": name, "macs": [], "labels": {}, "state": state, "deployment": null, "protected": false, "address": null,
-                "arch": null, "last_seen": null, "origin": null,
-            }))
-            .unwrap()
-        };
         let verb = |done| Verb { path: "hold", done, body: serde_json::json!({}) };
         assert_eq!(verb("held").standing(&[one("r1", "held")]), ["held: 1 machine: r1"]);
         let machines = [one("r1", "free"), one("r2", "installed"), one("r3", "free")];
