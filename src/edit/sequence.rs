@@ -1,7 +1,8 @@
 //! Several edits as one change: each is made on what those before it leave, and either all are made or none.
 //!
 //! An inventory may have 10,000 resources in one file, and a request 1,000 edits of it. So edits that do not depend on
-//! each other are settled with the same documents, and put into a file together.
+//! each other are settled with the same documents, and put into a file together: changes of resources that there are, and
+//! new machines.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Changes, Done, Edit, Known, NewText, Refusal, Resource, Stopped, Task, delete, layout, set, subject,
-    write,
+    Changes, Done, Edit, Known, NewText, Refusal, Resource, Stopped, Task, Verb, delete, layout, set,
+    subject, write,
 };
-use crate::manifest::{self, Documents};
+use crate::manifest::{self, Documents, Kind};
 
 /// What edits make of an inventory's files (by path), one after the other.
 pub fn apply(files: &BTreeMap<Arc<str>, Bytes>, edits: &[Edit], known: &Known) -> Result<Changes, Stopped> {
@@ -40,8 +41,8 @@ struct Sequence {
     files: BTreeMap<Arc<str>, Bytes>,
     /// What `files` say; `None` where that has to be read anew.
     documents: Option<Documents>,
-    /// Tasks that were settled with `documents`, each with its edit's place. Each is about another resource, and
-    /// none is a new one.
+    /// Tasks that were settled with `documents`, each with its edit's place. Each is about another resource, and either
+    /// none is a new one or all are new machines.
     pending: Vec<(usize, Task)>,
     /// By edit.
     resources: Vec<Option<Resource>>,
@@ -49,20 +50,25 @@ struct Sequence {
 
 impl Sequence {
     fn add(&mut self, index: usize, edit: &Edit, known: &Known) -> Result<(), Stopped> {
+        // A new machine that is named follows from its edit alone: its address is for the note about others' like it.
+        let is_new_machine = edit.verb == Verb::Create && edit.kind == Kind::Machine && edit.name.is_some();
         // What is found by other means than its name may depend on any resource.
-        let stands_alone = edit.name.is_some() && edit.mac.is_none() && edit.deployment_type.is_none();
+        let stands_alone =
+            edit.name.is_some() && edit.deployment_type.is_none() && (edit.mac.is_none() || is_new_machine);
         let is_own = |task: &Task| task.kind == edit.kind && Some(task.name.as_str()) == edit.name.as_deref();
         if !stands_alone || self.pending.iter().any(|(_, task)| is_own(task)) {
             self.write()?;
         }
         let mut task = self.settle(index, edit, known)?;
-        if task.home.is_some() {
-            self.pending.push((index, task));
-            return Ok(());
-        }
-        if !self.pending.is_empty() {
+        let waits = task.home.is_some() || stands_alone && is_new_machine;
+        let is_like = |(_, other): &(usize, Task)| other.home.is_some() == task.home.is_some();
+        if !self.pending.is_empty() && !(waits && self.pending.iter().all(is_like)) {
             self.write()?;
             task = self.settle(index, edit, known)?;
+        }
+        if waits {
+            self.pending.push((index, task));
+            return Ok(());
         }
         self.create(index, task)
     }
@@ -73,11 +79,16 @@ impl Sequence {
     }
 
     fn settle(&mut self, index: usize, edit: &Edit, known: &Known) -> Result<Task, Stopped> {
-        subject::settle(self.documents(), edit, known).map_err(|refusal| Stopped { index, refusal })
+        let settled = subject::settle(self.documents(), edit, known);
+        if settled.is_err() {
+            // The first that can't be made is to be named, and one that is pending may be that.
+            self.write()?;
+        }
+        settled.map_err(|refusal| Stopped { index, refusal })
     }
 
     fn create(&mut self, index: usize, task: Task) -> Result<(), Stopped> {
-        let created = write::create(self.documents(), &task);
+        let created = write::create(self.documents(), task.kind, &[&task]);
         let (path, after) = created.map_err(|refusal| Stopped { index, refusal })?;
         self.note(index, task, path.clone(), true);
         self.files.insert(path, after.into());
@@ -85,10 +96,30 @@ impl Sequence {
         Ok(())
     }
 
+    /// Puts new machines into a file together; where that can't be done, one after the other, which finds the one that
+    /// can't be made.
+    fn create_all(&mut self, tasks: Vec<(usize, Task)>) -> Result<(), Stopped> {
+        let all: Vec<&Task> = tasks.iter().map(|(_, task)| task).collect();
+        let created = write::create(self.documents(), Kind::Machine, &all);
+        let Ok((path, after)) = created else {
+            return tasks.into_iter().try_for_each(|(index, task)| self.create(index, task));
+        };
+        for (index, task) in tasks {
+            self.note(index, task, path.clone(), true);
+        }
+        self.files.insert(path, after.into());
+        self.documents = None;
+        Ok(())
+    }
+
     /// Puts the pending tasks into the files.
     fn write(&mut self) -> Result<(), Stopped> {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.first().is_some_and(|(_, task)| task.home.is_none()) {
+            return self.create_all(pending);
+        }
         let mut by_file: BTreeMap<u32, Vec<(usize, Task)>> = BTreeMap::new();
-        for (index, task) in std::mem::take(&mut self.pending) {
+        for (index, task) in pending {
             by_file.entry(task.home.unwrap_or_default()).or_default().push((index, task));
         }
         for (file, tasks) in by_file {

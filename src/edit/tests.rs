@@ -381,6 +381,60 @@ fn a_thousand_edits_of_a_large_file_are_made_together() {
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }
 
+fn new_machine(number: usize) -> Edit {
+    let mac = format!("52:54:00:00:{:02x}:{:02x}", number / 256, number % 256);
+    let settings = [("mac", json!(mac)), ("labels.size", json!("small"))];
+    let edit = edit(Verb::Create, Kind::Machine, &format!("n{number:04}"), &settings);
+    Edit { mac: Some(mac), ..edit }
+}
+
+#[test]
+fn new_machines_are_written_together_as_one_after_the_other() {
+    let redeploy = edit(Verb::Redeploy, Kind::Deployment, "ron", &[]);
+    let edits = [new_machine(1), new_machine(2), redeploy, new_machine(3), new_machine(4)];
+    let lab = "[machine.m1]\nmac = \"00:11:22:33:44:77\"  # no line end";
+    let carriage = lab.replace('\n', "\r\n");
+    for text in [LAB, "", lab, carriage.as_str()] {
+        let edits = if text.contains("ron") { &edits[..] } else { &edits[3..] };
+        let together = apply(&files(text), edits, &Known::default()).unwrap();
+        let mut one_by_one = files(text);
+        for edit in edits {
+            for file in changes(&one_by_one, edit, &Known::default()).files {
+                one_by_one.insert(file.path, file.after.into());
+            }
+        }
+        for file in &together.files {
+            assert_eq!(file.after.as_bytes(), &one_by_one[&file.path][..], "{text:?}");
+        }
+        assert!(
+            together.resources.iter().all(|one| one.is_changed) && together.resources.len() == edits.len()
+        );
+    }
+    // The same name again, and one before it that can't be written.
+    let again = [new_machine(1), new_machine(2), new_machine(1)];
+    let stopped = apply(&files(LAB), &again, &Known::default()).unwrap_err();
+    assert!(stopped.index == 2 && matches!(stopped.refusal, Refusal::Exists { .. }), "{stopped:?}");
+    let inline = "machine = { m1 = { mac = \"00:11:22:33:44:77\" } }\n";
+    let broken = BTreeMap::from([
+        ("a.toml".into(), Bytes::from(inline)),
+        ("machines.toml".into(), Bytes::from("machine = {}\n")),
+    ]);
+    let stopped = apply(&broken, &again, &Known::default()).unwrap_err();
+    assert_eq!(stopped.index, 0, "{stopped:?}");
+}
+
+#[test]
+fn a_thousand_new_machines_are_written_together() {
+    let fleet: String =
+        (0..5000).map(|n| format!("[machine.w{n:04}]\nlabels = {{ size = \"small\" }}\n\n")).collect();
+    let edits: Vec<Edit> = (0..EDITS_MAX).map(new_machine).collect();
+    let begun = std::time::Instant::now();
+    let changes = apply(&files(&fleet), &edits, &Known::default()).unwrap();
+    assert_eq!(changes.summary(), "Create machines n0000 … n0999 (1000)");
+    assert_eq!(only(changes).after.matches("[machine.n").count(), EDITS_MAX);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
 #[test]
 fn a_summary_is_short() {
     let resource = |done, kind, name: String| Resource {

@@ -10,23 +10,35 @@ use super::set::toml_value;
 use super::{Refusal, Setting, Task};
 use crate::manifest::{Documents, Kind, is_manifest};
 
-/// The path of the file that a new resource goes to, and that file's text then.
-pub(super) fn create(documents: &Documents, task: &Task) -> Result<(Arc<str>, String), Refusal> {
-    let name = task.name.as_str();
-    let block = block(task.kind, name, &task.settings)?;
-    let own = format!("{}.toml", task.kind.fields().plural);
-    let homes = homes(documents, task.kind, &own);
-    for file in homes {
+/// The path of the file that new resources of one kind go to, and that file's text then. Several are refused together
+/// where one after the other might be made.
+pub(super) fn create(
+    documents: &Documents,
+    kind: Kind,
+    tasks: &[&Task],
+) -> Result<(Arc<str>, String), Refusal> {
+    let block = |task: &&Task| block(kind, task.name.as_str(), &task.settings);
+    let blocks: Vec<String> = tasks.iter().map(block).collect::<Result<_, _>>()?;
+    let names: Vec<(Kind, &str)> = tasks.iter().map(|task| (kind, task.name.as_str())).collect();
+    let own = format!("{}.toml", kind.fields().plural);
+    for file in homes(documents, kind, &own) {
         let source = documents.sources.get(file);
         let Some(before) = source.text() else { continue };
-        let after = appended(before, &block);
+        let after = appended(before, &blocks);
         // Not where the kind is one inline table, to which nothing can be added from outside.
-        if differing(before, &after, &[(task.kind, name)]).is_some() {
+        if differing(before, &after, &names).is_some() {
             return Ok((source.path.shown().clone(), after));
         }
+        if tasks.len() > 1 {
+            return Err(Refusal::Tangled { file: source.path.to_string() });
+        }
     }
+    let text = appended("", &blocks);
     match documents.sources.find(&own) {
-        None => Ok((own.into(), block)),
+        None if tasks.len() > 1 && differing("", &text, &names).is_none() => {
+            Err(Refusal::Tangled { file: own })
+        }
+        None => Ok((own.into(), text)),
         Some(_) => Err(Refusal::Broken { file: own }),
     }
 }
@@ -53,18 +65,22 @@ fn homes(documents: &Documents, kind: Kind, own: &str) -> Vec<u32> {
     files.into_iter().map(|(file, _)| file).collect()
 }
 
-fn appended(before: &str, block: &str) -> String {
+/// A text with blocks behind it, each after an empty line.
+fn appended(before: &str, blocks: &[String]) -> String {
     let end = line_end(before);
     let mut text = before.to_owned();
-    if !without_mark(before).is_empty() {
-        if !before.ends_with('\n') {
-            text += end;
+    for block in blocks {
+        if !without_mark(&text).is_empty() {
+            if !text.ends_with('\n') {
+                text += end;
+            }
+            if !text.trim_end_matches([' ', '\t']).ends_with("\n\n") && !text.ends_with("\n\r\n") {
+                text += end;
+            }
         }
-        if !before.trim_end_matches([' ', '\t']).ends_with("\n\n") && !before.ends_with("\n\r\n") {
-            text += end;
-        }
+        text += &block.replace('\n', end);
     }
-    text + &block.replace('\n', end)
+    text
 }
 
 /// The resource as a table of its own, keys in the order of the reference, `=` in line.
