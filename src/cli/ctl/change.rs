@@ -13,7 +13,7 @@ use crate::cli::exit::{print, say, talk};
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
-use crate::edit::{Edit, Verb};
+use crate::edit::{EDITS_MAX, Edit, Verb};
 use crate::manifest::Kind;
 use crate::model::SourceCondition;
 use crate::plan::{Consent, Hold, Impact, Plan, report};
@@ -243,8 +243,28 @@ impl How {
         }
     }
 
+    /// Sends some of several edits, and tells whether the others can follow at once: not while these failed, or wait for
+    /// somebody who merges or writes them.
+    pub(super) fn send_some(&self, edits: &[Edit], remote: &Remote) -> (Exit, bool) {
+        match post(remote, &self.request(edits)) {
+            Ok(edited) => {
+                let exit = self.finish(&edited);
+                let waits = matches!(edited, Edited::Branch { .. } | Edited::Off { .. });
+                (exit, exit == Exit::Done && !waits)
+            }
+            Err(error) => (remote::failed(&error, self.json()), false),
+        }
+    }
+
     /// A change that removes something is shown and needs consent first.
     fn ask_and_send(&self, edits: &[Edit], yes: bool, remote: &Remote) -> Exit {
+        if edits.len() > EDITS_MAX {
+            let why = format!(
+                "these are {} resources, and one change has at most {EDITS_MAX}: choose fewer; nothing was changed",
+                edits.len()
+            );
+            return exit::failed(&why, self.json());
+        }
         if yes || self.dry_run {
             return self.send(edits, false, remote);
         }

@@ -8,13 +8,19 @@ use super::output::Format;
 use super::several::pair;
 use crate::api::client::ClientError;
 use crate::api::resource::{Discovered, Listed};
+use crate::cli::exit::talk;
 use crate::cli::live::{Names, names};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::edit::Edit;
 use crate::model::Mac;
 
+/// Machines of one request: fewer than a request may have edits, since 1,000 with their `power` would be too long for one.
+const PIECE: usize = 500;
+
 /// Write manifests for discovered machines, which accepts them
+///
+/// Of more than 500 each 500 are one commit.
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// Names or hardware addresses, as `voldemortctl get discovered` shows them
@@ -45,7 +51,24 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         exit::failed("no machine was discovered", arguments.how.json());
         return Exit::Failed;
     }
-    arguments.how.send(&edits, false, remote)
+    in_pieces(&edits, |piece| arguments.how.send_some(piece, remote))
+}
+
+/// Has edits that don't depend on each other sent, so many at a time, until the others can't follow.
+fn in_pieces(edits: &[Edit], mut send: impl FnMut(&[Edit]) -> (Exit, bool)) -> Exit {
+    let mut left = edits.len();
+    for piece in edits.chunks(PIECE) {
+        let (exit, goes_on) = send(piece);
+        left -= piece.len();
+        if !goes_on && left > 0 {
+            talk(&format!("{left} further machines were not sent: register them when these are live"));
+            return exit.and(Exit::Failed);
+        }
+        if !goes_on {
+            return exit;
+        }
+    }
+    Exit::Done
 }
 
 fn edits(arguments: &Arguments, found: Vec<Discovered>) -> Result<Vec<Edit>, ClientError> {
@@ -77,6 +100,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::edit::Verb;
+    use crate::manifest::Kind;
 
     #[test]
     fn machines_are_found_by_name_and_card() {
@@ -89,5 +114,33 @@ mod tests {
         let rows = [found];
         assert_eq!(one(&rows, "52-54-00-AA-00-01").unwrap().name, "m525400aa0001");
         assert!(one(&rows, "m1").is_err());
+    }
+
+    #[test]
+    fn many_machines_are_several_requests() {
+        let edit = Edit {
+            verb: Verb::Create,
+            kind: Kind::Machine,
+            name: Some("m1".into()),
+            mac: None,
+            settings: Vec::new(),
+            deployment_type: None,
+            if_match: None,
+        };
+        let edits = vec![edit; 1250];
+        let sent = |answers: &[(Exit, bool)]| {
+            let (mut answers, mut sizes) = (answers.iter().copied(), Vec::new());
+            let exit = in_pieces(&edits, |piece| {
+                sizes.push(piece.len());
+                answers.next().unwrap()
+            });
+            (exit, sizes)
+        };
+        assert_eq!(sent(&[(Exit::Done, true); 3]), (Exit::Done, vec![500, 500, 250]));
+        let refused = [(Exit::Done, true), (Exit::Refused, false)];
+        assert_eq!(sent(&refused), (Exit::Refused, vec![500, 500]));
+        assert_eq!(sent(&[(Exit::Done, false)]), (Exit::Failed, vec![500]), "it waits to be merged");
+        let last = [(Exit::Done, true), (Exit::Done, true), (Exit::NotAllowed, false)];
+        assert_eq!(sent(&last), (Exit::NotAllowed, vec![500, 500, 250]));
     }
 }
