@@ -280,7 +280,9 @@ mod tests {
         let shelf = Shelf::new(Vec::new(), None);
         let patient = Patient::new(&shelf, Arc::default(), Duration::ZERO);
         let (go, wait) = sync_channel::<()>(0);
-        let slow = patient.beside(Path::new("/nfs/x.iso"), move || drop(wait.recv()));
+        let slow = patient.beside(Path::new("/nfs/x.iso"), move || {
+            let _ = wait.recv();
+        });
         assert!(matches!(&slow, Err(MediaError::Busy { .. })), "{slow:?}");
         let other = patient.beside(Path::new("/srv/y.iso"), || 7);
         assert!(matches!(&other, Err(MediaError::Busy { .. })), "{other:?}");
