@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::downloads::Downloads;
 use super::keeper::Keeper;
@@ -28,8 +28,8 @@ use address::{Choice, Network, ServedAddress, choose};
 /// How often host and inventory are looked at, if the kernel reports nothing before.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The servers of an address end together, and their ports are free this long after the first of them at
-/// the latest, if nothing is being fetched.
+/// The servers of an address end together: those of files have their ports free this long after the first, if nothing is
+/// being fetched.
 const ENDS: Duration = Duration::from_millis(50);
 
 /// The served networks and what is done with each.
@@ -45,6 +45,8 @@ pub struct Ipv6Services {
 /// What serves an address; it ends when this is dropped.
 struct Serving {
     stop: watch::Sender<bool>,
+    /// DHCPv6 and router advertisements.
+    tasks: Vec<AbortHandle>,
 }
 
 impl Drop for Serving {
@@ -59,6 +61,8 @@ struct NetworkState {
     /// Where it was served last; kept while it is not.
     chosen: Option<ServedAddress>,
     serving: Option<Serving>,
+    /// The tasks of what is no longer served, until they have ended.
+    ending: Vec<AbortHandle>,
     /// The board's row for what is lacking, for as long as something is.
     lacking: Option<Row>,
 }
@@ -117,12 +121,14 @@ impl Ipv6Services {
         if state.serving.is_some() && served.is_some() && served == state.chosen {
             return;
         }
-        if let (Some(_ended), Some(former)) = (state.serving.take(), &state.chosen) {
+        if let (Some(mut ended), Some(former)) = (state.serving.take(), &state.chosen) {
             tracing::info!("IPv6: {name} is no longer served at [{}]", former.address);
-            // Both have the same ports: the other one is opened at the next look, when this one has ended.
-            if served.is_some() {
-                return;
-            }
+            state.ending = std::mem::take(&mut ended.tasks);
+        }
+        // Both have the same ports: the other one is opened at a later look, when this one has ended.
+        state.ending.retain(|task| !task.is_finished());
+        if served.is_some() && !state.ending.is_empty() {
+            return;
         }
         if served.is_none() && lacks.is_empty() {
             state.chosen = None;
@@ -146,7 +152,7 @@ impl Ipv6Services {
         let row: Arc<[Row]> = [self.board.row(format!("dhcp6 {name}"), Part::Machines)].into();
         let (keeper, wire, listening, mine) =
             (self.keeper.clone(), interface.clone(), mode.clone(), row.clone());
-        tasks.spawn(until(
+        let dhcp = tasks.spawn(until(
             stopping.clone(),
             supervise(row, move || {
                 let own = addresses6(&wire.name).iter().map(|one| one.address).collect();
@@ -165,7 +171,7 @@ impl Ipv6Services {
             [self.board.row(format!("router advertisements {name}"), Part::Machines)].into();
         let (keeper, subnet, mode, mine) =
             (self.keeper.clone(), served.subnet.clone(), mode.clone(), row.clone());
-        tasks.spawn(until(
+        let adverts = tasks.spawn(until(
             stopping.clone(),
             supervise(row, move || {
                 let opened = advert::Sender::open(&interface, subnet.clone(), mode.clone(), keeper.clone());
@@ -180,7 +186,7 @@ impl Ipv6Services {
         ));
         self.downloads.clone().serve(address.into(), None, None, &stopping, &self.board, tasks);
         self.announce(served, &name);
-        Serving { stop }
+        Serving { stop, tasks: vec![dhcp, adverts] }
     }
 
     fn announce(&self, served: &ServedAddress, name: &str) {

@@ -62,7 +62,7 @@ impl Sequence {
         let mut task = self.settle(index, edit, known)?;
         let waits = task.home.is_some() || stands_alone && is_new_machine;
         let is_like = |(_, other): &(usize, Task)| other.home.is_some() == task.home.is_some();
-        if !self.pending.is_empty() && !(waits && self.pending.iter().all(is_like)) {
+        if !(self.pending.is_empty() || waits && self.pending.iter().all(is_like)) {
             self.write()?;
             task = self.settle(index, edit, known)?;
         }

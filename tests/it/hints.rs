@@ -174,11 +174,10 @@ fn hints_that_may_fit_several_disks_are_a_warning_where_the_first_is_taken() {
     assert!(!check("talos", talos, "{ wwn = \"0x5000c500a1b2c3d4\" }"));
     assert!(!check("kickstart", KICKSTART, "{ model = \"ACME\" }"));
     // A warning about one deployment says nothing of another, which nobody could log in to.
-    let locked = format!(
-        "vars = {{ layout = \"encrypted\", disk-passphrase = \"hunter2\" }}\n[deployment.web-2]\n\
-         mac = \"52:54:00:aa:00:02\"\naddress = \"10.0.10.22\"\nsubnet = \"lab\"\nboot = \"b\"\ntemplate = \"kickstart\"\n"
-    );
-    let (_, report, _) = checked("", KICKSTART, "kickstart", &locked);
+    let locked = "vars = { layout = \"encrypted\", disk-passphrase = \"hunter2\" }\n[deployment.web-2]\n\
+                  mac = \"52:54:00:aa:00:02\"\naddress = \"10.0.10.22\"\nsubnet = \"lab\"\nboot = \"b\"\n\
+                  template = \"kickstart\"\n";
+    let (_, report, _) = checked("", KICKSTART, "kickstart", locked);
     assert!(report.contains("V0508") && report.contains("V0409"), "{report}");
 }
 

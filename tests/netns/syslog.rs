@@ -115,7 +115,7 @@ fn viewers_see_no_credentials_in_what_machines_log() {
         return;
     }
     let Some(lab) = Lab::new() else { return };
-    let token = lab.ctl("token create reader --role viewer 2>/dev/null");
+    let token = lab.net.server_output(&[VOLDEMORTCTL, "token", "create", "reader", "--role", "viewer"]);
     lab.datagram("10.0.10.21", b"<14>kernel: Command line: inst.vncpassword=hunter4");
     lab.until("logs m21", "inst.vncpassword=hunter4");
     for accept in ["application/json", "text/event-stream"] {
