@@ -213,7 +213,9 @@ fn safety(documents: &Documents) -> Safety {
     let usual = Safety::default();
     let absent = inventory::Safety::default();
     let written = documents.inventory.as_ref().map_or(&absent, |own| &own.safety);
-    let all = || documents.beside.values().map(|own| &own.safety).chain([written]);
+    // A source that says nothing says what is usual, whichever of them moved last.
+    let is_silent = documents.inventories().count() < documents.sources.count();
+    let all = || documents.inventories().map(|own| &own.safety).chain(is_silent.then_some(&absent));
     let count = |number: &Option<Marked<u32>>| number.as_ref().map(|number| number.value);
     Safety {
         max_remove: written.max_remove.as_ref().map_or(usual.max_remove, |part| part.value),

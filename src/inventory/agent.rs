@@ -40,9 +40,8 @@ fn boots_of(
 
 /// Where `[agent]` names this boot.
 fn written(documents: &Documents, cpu: Cpu, name: &Name) -> Option<Mark> {
-    let inventories = documents.inventory.iter().chain(documents.beside.values());
-    let mut names =
-        inventories.filter_map(|own| own.agent.as_ref()?.boot.as_ref()).flat_map(|boots| boots.all());
+    let boots = documents.inventories().filter_map(|own| own.agent.as_ref()?.boot.as_ref());
+    let mut names = boots.flat_map(|boots| boots.all());
     names.find(|(own, written)| *own == cpu && written.value == *name).map(|(_, written)| written.mark)
 }
 

@@ -85,6 +85,15 @@ impl Documents {
         }
     }
 
+    /// `voldemort.toml` of each source that has one, by the sources' names: whichever moved last.
+    pub fn inventories(&self) -> impl Iterator<Item = &Inventory> {
+        let leading = self.inventory.iter().map(|own| (self.sources.leading(), own));
+        let mut all: Vec<_> =
+            self.beside.iter().map(|(name, own)| (Some(name), own)).chain(leading).collect();
+        all.sort_by_key(|(name, _)| *name);
+        all.into_iter().map(|(_, own)| own)
+    }
+
     /// Whether there is a resource, other than a deployment, that chooses among machines by labels.
     pub fn has_selecting(&self) -> bool {
         let selecting = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Deployment && kind.selects());

@@ -83,6 +83,11 @@ impl Sources {
         self.names.first()
     }
 
+    /// How many sources it is made of.
+    pub fn count(&self) -> usize {
+        self.names.len().max(1)
+    }
+
     /// The file's path inside its source.
     pub fn inside(&self, file: u32) -> &str {
         self.get(file).path.inside()

@@ -266,7 +266,8 @@ async fn a_tree_is_held_where_its_own_source_is_manual() {
 #[tokio::test]
 async fn settings_are_compared_with_those_of_the_source_itself() {
     let settings = |percent: u8, window: &str| {
-        format!("format = 1\n[safety]\nmax-remove = '{percent}%'\nwindows = ['{window}']\n")
+        let safety = format!("max-remove = '{percent}%'\nwindows = ['{window}']\n");
+        format!("format = 1\n[safety]\non-release = 'wipe'\nasker = 'token'\n{safety}")
     };
     let lab = Lab::new(&["a", "b", "net"]).await;
     lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
@@ -285,6 +286,13 @@ async fn settings_are_compared_with_those_of_the_source_itself() {
     };
     assert_eq!(plan("a", 10, &of_a).await, []);
     assert_eq!(plan("b", 50, &of_b).await, []);
+    // A source without settings of its own changes none, though it says nothing of releases and askers.
+    let files = [("net.toml".to_owned(), NET.to_owned()), (KERNEL.0.to_owned(), KERNEL.1.to_owned())].into();
+    let tree = Tree { revision: "hand".into(), source: Some("net".into()), files, ..Tree::default() };
+    match lab.reconciler.plan(tree).await.unwrap() {
+        Outcome::Planned { plan, .. } => assert_eq!(plan.changes, []),
+        other => panic!("{other:?}"),
+    }
     let changes = plan("a", 10, &settings(70, "Mon 22:00-23:00")).await;
     let [only] = changes.as_slice() else { panic!("{changes:?}") };
     assert_eq!((only.kind.as_str(), only.origin.as_str()), ("settings", "a:voldemort.toml:1:1"));

@@ -11,8 +11,7 @@ use crate::render::known::AGENT;
 impl Resolver<'_> {
     pub(super) fn agents(&mut self) {
         let documents = self.documents;
-        let inventories = documents.inventory.iter().chain(documents.beside.values());
-        let written = inventories.filter_map(|own| own.agent.as_ref()?.boot.as_ref());
+        let written = documents.inventories().filter_map(|own| own.agent.as_ref()?.boot.as_ref());
         let named: Vec<(Cpu, &Marked<Name>)> = written.flat_map(|boots| boots.all()).collect();
         for (cpu, name) in &named {
             self.agent_boot(*cpu, name);
