@@ -32,6 +32,8 @@ pub struct Limits {
     pub https_mirror: bool,
     /// The account that it makes an administrator where `user` is empty; empty where it makes none.
     pub own_account: &'static str,
+    /// Whether `post` and `first_boot` are in one argument of a program.
+    pub joins_scripts: bool,
 }
 
 impl Limits {
@@ -254,12 +256,12 @@ fn script(value: &str) -> Option<String> {
     too_long.then(|| format!("is a script of at most 64 KiB; this one has {} KiB", value.len() / 1024))
 }
 
-fn first_boot(_: &Limits, values: &Values) -> Option<String> {
+fn first_boot(limits: &Limits, values: &Values) -> Option<String> {
     let script_of = |name: &str| get(values, name);
     let both = script_of("first_boot").len() + script_of("post").len();
     script(script_of("first_boot")).or_else(|| {
         let most = LONGEST_SCRIPTS / 1024;
-        (both > LONGEST_SCRIPTS).then(|| {
+        (limits.joins_scripts && both > LONGEST_SCRIPTS).then(|| {
             format!("and `post` are scripts of at most {most} KiB together; these have {} KiB", both / 1024)
         })
     })
@@ -279,6 +281,7 @@ mod tests {
             layouts: &["plain", "raid1", "encrypted"],
             https_mirror: false,
             own_account: "",
+            joins_scripts: true,
         };
         let values: Values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();

@@ -169,6 +169,7 @@ mod tests {
         layouts: &[],
         https_mirror: true,
         own_account: "core",
+        joins_scripts: true,
     };
 
     fn string(text: &str) -> Value {

@@ -44,6 +44,7 @@ pub(super) static INSTALLER: Installer = Installer {
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
             own_account: "",
+            joins_scripts: false,
         },
         proof: Proof::Rendered,
         proven_by: "nothing but its form, JSON, by a test",

@@ -62,6 +62,7 @@ pub(super) static INSTALLER: Installer = Installer {
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: true,
             own_account: "",
+            joins_scripts: false,
         },
     }),
 };

@@ -55,6 +55,7 @@ pub(super) static INSTALLER: Installer = Installer {
             layouts: &["plain", "lvm", "raid1", "encrypted", "direct", "zfs"],
             https_mirror: true,
             own_account: "ubuntu",
+            joins_scripts: true,
         },
     }),
 };

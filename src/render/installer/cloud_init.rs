@@ -44,6 +44,7 @@ pub(super) static INSTALLER: Installer = Installer {
             layouts: &[],
             https_mirror: true,
             own_account: "",
+            joins_scripts: true,
         },
     }),
 };

@@ -49,6 +49,7 @@ pub(super) static INSTALLER: Installer = Installer {
             layouts: &[],
             https_mirror: true,
             own_account: "core",
+            joins_scripts: false,
         },
     }),
 };

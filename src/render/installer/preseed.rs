@@ -60,6 +60,7 @@ pub(super) static INSTALLER: Installer = Installer {
             layouts: &["plain", "lvm", "raid1", "encrypted"],
             https_mirror: false,
             own_account: "",
+            joins_scripts: true,
         },
     }),
 };

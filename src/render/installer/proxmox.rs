@@ -63,6 +63,7 @@ pub(super) static INSTALLER: Installer = Installer {
             layouts: &["lvm", "xfs", "zfs", "btrfs", "raid1"],
             https_mirror: true,
             own_account: "",
+            joins_scripts: false,
         },
     }),
 };
