@@ -60,6 +60,9 @@ async fn audit<B: Backend>(State(backend): State<B>, uri: Uri) -> Response {
     let after = wanted.after().and_then(|key| key.parse().ok()).unwrap_or(0);
     match backend.audit(after).await {
         Ok(entries) => list::answer(&wanted, &uri, entries.into_iter()),
-        Err(why) => problem(StatusCode::SERVICE_UNAVAILABLE, &format!("the audit log can't be read: {why}")),
+        // Whoever follows the log is not to wait for what time does not mend.
+        Err(why) => {
+            problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("the audit log can't be read: {why}"))
+        }
     }
 }
