@@ -137,6 +137,8 @@ pub(super) struct Abilities {
     pub formats_all: bool,
     /// Namespaces can be made and attached, so that there may be some that are not attached.
     pub manages: bool,
+    /// There can be one namespace alone.
+    pub is_one: bool,
 }
 
 impl Abilities {
@@ -151,6 +153,7 @@ impl Abilities {
             crypto_format: format & 4 != 0,
             formats_all: format & 3 != 0,
             manages: optional & 8 != 0,
+            is_one: data[516..520] == [1, 0, 0, 0],
         }
     }
 }

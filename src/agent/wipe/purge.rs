@@ -92,6 +92,10 @@ impl Purge<'_> {
 
     /// The namespaces of the subsystem that the order does not name; an error where they are not known.
     fn other_namespaces(&mut self, abilities: nvme::Abilities) -> Result<Vec<u32>, Refusal> {
+        // Controllers of NVMe 1.0 have no list.
+        if abilities.is_one && !abilities.manages {
+            return Ok(Vec::new());
+        }
         let mut found = BTreeSet::new();
         for allocated in [false, true] {
             let mut data = [0; nvme::IDENTIFY];

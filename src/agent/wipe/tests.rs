@@ -220,6 +220,10 @@ fn a_disk_whose_namespaces_are_not_known_is_not_wiped_as_a_whole() {
         assert_eq!((done.reached.as_str(), &*tried[0], &*tried[1]), ("purge", expected, format));
         assert_eq!(room.disk("n", |disk| disk.started), 0);
     }
+    // Where there can be one alone, none is to be spared.
+    let old = Fake { refuses: vec![(0x06, 2)], formats_all: true, ..Fake::nvme("n").formatting() };
+    let (done, _) = one(wiped(&Room::of([old]), WipeLevel::Purge, &["n"]));
+    assert_eq!(done.reached.as_str(), "purge");
 }
 
 #[test]

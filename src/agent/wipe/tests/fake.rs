@@ -376,6 +376,7 @@ impl Device for Open {
             match (opcode, cdw10) {
                 (0x06, 1) => {
                     data[256] = u8::from(disk.formats_at_all) << 1 | u8::from(disk.manages) << 3;
+                    data[516] = disk.namespaces.len() as u8;
                     data[524] = if disk.formats_all { 3 } else { 0 };
                     data[328] = disk.sanitizes;
                 }
