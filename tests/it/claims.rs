@@ -663,6 +663,12 @@ fn what_is_seen_while_a_wipe_is_verified_begins_no_second_one() {
     // Who was started since has not seen what was wiped.
     hello(&mut site, "b2", true);
     assert_eq!(site.work("m1"), Work::Wiping);
+    // Nor has who was started while a person holds the machine.
+    assert_eq!(site.agent(1, site.epoch("m1"), Said::Wiped("{}".into())), Outcome::Done);
+    let hold = Verb::Hold(name("m1"), "a new fan".into(), None);
+    assert_eq!(site.run(Caller::DAEMON, hold), Outcome::Done);
+    hello(&mut site, "b3", true);
+    assert_eq!(site.work("m1"), Work::Wiping);
 }
 
 /// After a restore an order is cancelled, a clean disk is distrusted and a claim does not end by itself: also at the start

@@ -255,7 +255,9 @@ fn fenced(
     is_same_start: bool,
 ) -> Outcome {
     if cycle.state.hold(machine).is_some() || order.condition == Condition::Failed {
-        return Outcome::Done;
+        // Whoever was started meanwhile has not seen what is to be verified.
+        let is_anew = order.work == Work::Verifying && !is_same_start;
+        return if is_anew { step(cycle, machine, work::Cause::AgentRuns) } else { Outcome::Done };
     }
     let mut ids: Vec<Arc<str>> = disks.iter().map(|disk| disk.id.clone()).collect();
     ids.sort();

@@ -480,7 +480,6 @@ impl Cycle<'_> {
     }
 }
 
-/// Moves the disks for which `is_meant` says so. What can't happen to a disk leaves it as it is.
 /// A system that ran from the network says nothing of what it wrote.
 fn keep_disks(life: &mut Life, ran_from_network: bool) {
     if ran_from_network {
@@ -489,6 +488,7 @@ fn keep_disks(life: &mut Life, ran_from_network: bool) {
     change(life, disk::Cause::Kept, |_| true);
 }
 
+/// Moves the disks for which `is_meant` says so. What can't happen to a disk leaves it as it is.
 pub(super) fn change(life: &mut Life, cause: disk::Cause, is_meant: impl Fn(&Disk) -> bool) {
     let next = |one: &Disk| -> DiskState {
         let meant = Some(one).filter(|one| is_meant(one));
