@@ -49,6 +49,11 @@ impl Awaited {
         Awaited { since: now, is_restarted: true, ..self }
     }
 
+    /// The machine was switched on for its claim: it has as long as after a restart, which is made once all the same.
+    pub(super) fn switched_on(self, now: u64) -> Awaited {
+        self.later(now.saturating_add(AFTER_RESTART.0 - PATIENCE.0))
+    }
+
     pub(super) fn lacking(self, what: Arc<str>) -> Awaited {
         Awaited { lacks: Some(what), ..self }
     }
@@ -132,5 +137,8 @@ mod tests {
         assert!(!awaited.is_late(90_999) && awaited.is_late(91_000));
         let restarted = awaited.restarted(91_000);
         assert!(!restarted.is_late(91_000 + 899_999) && restarted.is_late(91_000 + 900_000));
+        let switched_on = Awaited::new(3, 1000).switched_on(60_000);
+        assert!(!switched_on.is_late(60_000 + 899_999) && switched_on.is_late(60_000 + 900_000));
+        assert!(!switched_on.is_restarted);
     }
 }

@@ -16,6 +16,15 @@ pub(super) fn granted(state: &mut State, machine: &Name, epoch: u64) {
     }
 }
 
+/// A machine was switched on to install, or to boot, for its claim.
+pub(super) fn switched_on(state: &mut State, machine: &Name, epoch: u64) {
+    let now = state.lasting.ran.now;
+    let awaited = state.observed.power_log.awaited.as_ref().and_then(|all| all.get(machine)).cloned();
+    if let Some(awaited) = awaited.filter(|awaited| awaited.epoch == epoch && !awaited.is_restarted) {
+        put(state, machine, Some(awaited.switched_on(now)));
+    }
+}
+
 /// A machine fetched what it boots from the network: if that is what its claim runs, it has begun.
 pub(super) fn booted(state: &mut State, event: &Event) {
     let Some(holder) = event.deployment.as_ref().filter(|_| event.stage == Stage::Script) else { return };
