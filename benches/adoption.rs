@@ -76,6 +76,8 @@ async fn run(count: usize) {
     println!("{} installations", crowd.installed.load(Ordering::Relaxed));
     crowd.stop.store(true, Ordering::Relaxed);
     players.into_iter().for_each(|player| player.join().expect("players don't panic"));
+    // The last machines to begin are let finish.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     keeper.close().await;
     thread.join().expect("the keeper does not panic");
 }

@@ -117,8 +117,8 @@ impl State {
     ) {
         self.lasting.tenancies = former.lasting.tenancies.clone();
         rename::by_new_names(&mut self.lasting.tenancies, renamed);
-        let is_renamed =
-            |machine: &Name| renamed.contains_key(machine) || renamed.values().any(|now| now == machine);
+        let new_names: BTreeSet<&Name> = renamed.values().collect();
+        let is_renamed = |machine: &Name| renamed.contains_key(machine) || new_names.contains(machine);
         let exchanged: BTreeSet<&Name> = followed.keys().filter(|machine| !is_renamed(machine)).collect();
         for machine in self.touched(former, renamed, &exchanged) {
             let Some(name) = self.derived.tenants.get(&machine).cloned() else {
@@ -171,7 +171,8 @@ impl State {
             touched.insert(machine.clone());
         }
         // What was served before the start is not loaded: every number may be another.
-        let changed = differences(&former.desired.deployments, &self.desired.deployments);
+        let changed = differences(&former.desired.deployments, &self.desired.deployments)
+            .filter(|one| one.before.map(|one| one.redeploy) != one.after.map(|one| one.redeploy));
         touched.extend(changed.filter_map(|one| self.lasting.assignments.get(one.name).cloned()));
         touched
     }

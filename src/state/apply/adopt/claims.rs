@@ -200,7 +200,8 @@ pub(super) fn follow_claims(
 /// The disks of machines that booted from the network for a deployment, and have none now, count as dirty.
 fn soil_disks(cycle: &mut Cycle<'_>, former: &State, renamed: &BTreeMap<Name, Name>) {
     let lost = |item: DiffItem<Name, Tenancy>| match item {
-        DiffItem::Remove(was, tenancy)
+        // Another machine may have the name by now.
+        DiffItem::Remove(was, tenancy) | DiffItem::Update { old: (was, tenancy), .. }
             if !tenancy.is_claim && former.work(was) == work::Work::NetworkBoot =>
         {
             Some(renamed.get(was).unwrap_or(was).clone())
@@ -219,7 +220,12 @@ fn release(cycle: &mut Cycle<'_>, former: &State, renamed: &BTreeMap<Name, Name>
     if !former.desired.safety.on_release.min(cycle.state.desired.safety.on_release).wipes() {
         return;
     }
-    for (was, tenancy) in &former.lasting.tenancies {
+    let after = cycle.state.lasting.tenancies.clone();
+    for item in former.lasting.tenancies.diff(&after) {
+        // Another machine may have the name by now.
+        let (DiffItem::Remove(was, tenancy) | DiffItem::Update { old: (was, tenancy), .. }) = item else {
+            continue;
+        };
         let machine = renamed.get(was).unwrap_or(was);
         let what = former.on_release(cycle.state, machine);
         let is_lost = cycle.state.tenancy(machine).is_none();
