@@ -147,7 +147,7 @@ fn gone<'a, T: PartialEq>(
 }
 
 /// The secrets that have another ciphertext than before.
-fn resealed<'a>(before: &Desired, after: &'a Desired) -> BTreeSet<&'a Name> {
+pub(super) fn resealed<'a>(before: &Desired, after: &'a Desired) -> BTreeSet<&'a Name> {
     let is_other = |name: &Name, digest: &[u8; 32]| before.secrets.get(name).is_some_and(|was| was != digest);
     after.secrets.iter().filter(|(name, digest)| is_other(name, digest)).map(|(name, _)| name).collect()
 }

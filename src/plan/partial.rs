@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::desired::{Boot, Deployment, Desired, Ipv6, Place, Subnet};
-use crate::model::Name;
+use super::diff::resealed;
+use crate::desired::{Boot, Deployment, Desired, Ipv6, Place, Pool, Subnet};
 use crate::model::folded::folded;
 use crate::model::selection::{Selection, matches};
+use crate::model::{Mac, Name};
 
 /// A pattern that names nothing: a typing mistake must not become an empty or a full plan.
 fn idle<'a>(selection: &'a Selection, desired: [&Desired; 2]) -> Option<&'a String> {
@@ -52,7 +53,8 @@ fn fits(deployment: &Deployment, subnet: &Subnet) -> bool {
 }
 
 /// `before`, with the selected things as they are in `after`. Boots and subnets that a selected deployment
-/// uses change for all deployments that use them. The error names what can't be separated.
+/// uses change for all deployments that use them, and secrets for all that name them. The error names what can't
+/// be separated.
 pub fn compose(before: &Desired, after: &Desired, selection: &Selection) -> Result<Desired, String> {
     if let Some(pattern) = idle(selection, [before, after]) {
         return Err(format!("no deployment or machine is called {pattern}"));
@@ -70,6 +72,7 @@ pub fn compose(before: &Desired, after: &Desired, selection: &Selection) -> Resu
     next.machines = machines(before, after, selection, &next.deployments, &taken)?;
     next.selects = next.deployments.values().filter(|one| pinned(one).is_none()).count();
     share(&mut next, &taken);
+    reseal(&mut next, before, after, &taken);
     next.macs = macs(&next)?;
     one_address_each(&next)?;
     Ok(next)
@@ -198,7 +201,92 @@ fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deplo
     }
 }
 
-fn macs(next: &Desired) -> Result<imbl::HashMap<crate::model::Mac, Name>, String> {
+/// What is not selected is served the new texts of secrets too: where it names one that has changed, its digest
+/// says so.
+fn reseal(next: &mut Desired, before: &Desired, after: &Desired, taken: &BTreeSet<Name>) {
+    let names = resealed(before, after).into_iter();
+    let changed: BTreeMap<Name, [u8; 32]> =
+        names.filter_map(|name| Some((name.clone(), *after.secrets.get(name)?))).collect();
+    if changed.is_empty() {
+        return;
+    }
+    let rest = resealed_rest(next, after, &changed, taken);
+    next.deployments.extend(rest);
+    for pool in next.pools.values_mut() {
+        // Those of `after` have their digests already.
+        let is_new = after.pools.get(&pool.name).is_some_and(|new| Arc::ptr_eq(new, pool));
+        if let Some(prototype) = pool.prototype.resealed(&changed).filter(|_| !is_new) {
+            *pool = Arc::new(Pool { prototype: Arc::new(prototype), ..(**pool).clone() });
+        }
+    }
+}
+
+/// The deployments that are not selected and name a secret that has changed. One that differs from that of `after` in
+/// nothing else has its digest.
+fn resealed_rest(
+    next: &Desired,
+    after: &Desired,
+    changed: &BTreeMap<Name, [u8; 32]>,
+    taken: &BTreeSet<Name>,
+) -> Vec<(Name, Arc<Deployment>)> {
+    let (boots, subnets) = (common(&next.boots, &after.boots), common(&next.subnets, &after.subnets));
+    let is_same = |own: &Deployment, new: &Deployment| {
+        let is_shared = boots.contains(&own.boot.name) && subnets.contains(&own.subnet.name);
+        is_shared && is_alike(own, new) && cards(next, own) == cards(after, new)
+    };
+    let renewed = |own: &Arc<Deployment>| {
+        let other = own.resealed(changed)?;
+        let new = after.deployments.get(&own.name).filter(|new| is_same(own, new));
+        let digest = new.map_or_else(|| other.digest.clone(), |new| new.digest.clone());
+        Some((own.name.clone(), Arc::new(Deployment { digest, ..other })))
+    };
+    let rest = next.deployments.values().filter(|one| !taken.contains(&one.name));
+    rest.filter_map(renewed).collect()
+}
+
+/// The cards of the machine that a deployment is pinned to.
+fn cards<'a>(desired: &'a Desired, deployment: &Deployment) -> Option<&'a [Mac]> {
+    let machine = desired.machines.get(pinned(deployment)?)?;
+    Some(machine.macs.as_slice())
+}
+
+/// The names under which both have the same.
+fn common<'a, T: PartialEq>(
+    one: &'a BTreeMap<Name, Arc<T>>,
+    other: &BTreeMap<Name, Arc<T>>,
+) -> BTreeSet<&'a Name> {
+    let is_common = |name: &Name, value: &Arc<T>| {
+        other.get(name).is_some_and(|there| Arc::ptr_eq(there, value) || there == value)
+    };
+    one.iter().filter(|(name, value)| is_common(name, value)).map(|(name, _)| name).collect()
+}
+
+/// Whether two deployments of one name, with their boots and subnets the same, differ in no more than secrets.
+fn is_alike(own: &Deployment, new: &Deployment) -> bool {
+    let Deployment {
+        name: _,
+        place,
+        profile: _,
+        address,
+        address6,
+        subnet,
+        boot,
+        template,
+        user_data,
+        values,
+        redeploy,
+        options,
+        digest: _,
+        origin: _,
+    } = new;
+    (&own.place, own.address, own.address6, own.redeploy) == (place, *address, *address6, *redeploy)
+        && (&own.boot.name, &own.subnet.name) == (&boot.name, &subnet.name)
+        && (&own.template, &own.user_data) == (template, user_data)
+        && own.values == *values
+        && own.options == *options
+}
+
+fn macs(next: &Desired) -> Result<imbl::HashMap<Mac, Name>, String> {
     let mut macs = imbl::HashMap::new();
     for machine in next.machines.values() {
         for mac in &machine.macs {
@@ -223,4 +311,74 @@ fn one_address_each(next: &Desired) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::desired::{Media, Options, resolve};
+    use crate::manifest::parse;
+    use crate::media::Shelf;
+    use crate::plan::diff;
+    use crate::state::{Server, State};
+
+    /// Two deployments and a pool whose root password is a secret.
+    fn resolved(revision: &str, secret: &'static str, timezone: &str) -> Desired {
+        let mut text = format!(
+            "[subnet.lab]\ncidr = \"10.0.10.0/24\"\ndynamic = \"10.0.10.100-10.0.10.199\"\n\
+             [boot.b]\nkernel = \"k\"\n\
+             [profile.base]\nsubnet = \"lab\"\nboot = \"b\"\ntemplate = \"preseed\"\ntimezone = \"{timezone}\"\n\
+             vars = {{ root-hash = {{ secret = \"root\" }} }}\n\
+             [pool.ci]\nprofile = \"base\"\nselect = {{ rack = \"1\" }}\n"
+        );
+        for number in [1, 2] {
+            text += &format!(
+                "[deployment.web-{number}]\nprofile = \"base\"\nmac = \"52:54:00:aa:00:0{number}\"\n\
+                 address = \"10.0.10.{number}0\"\n"
+            );
+        }
+        let files = [
+            ("a.toml".into(), Bytes::from(text)),
+            ("secrets/root.age".into(), Bytes::from_static(secret.as_bytes())),
+        ];
+        let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+        let desired = resolve(&parse(&files.into()).0, &Shelf::default(), &options).0;
+        Desired { revision: revision.into(), ..desired }
+    }
+
+    fn digests(desired: &Desired) -> [Arc<str>; 2] {
+        let deployment = &desired.deployments.get("web-2").unwrap().digest;
+        [deployment.clone(), desired.pools["ci"].prototype.digest.clone()]
+    }
+
+    #[test]
+    fn a_changed_secret_has_a_row_for_everything_that_it_reaches() {
+        let before = resolved("1", "old", "Etc/UTC");
+        let only = Selection { only: vec!["web-1".into()], except: Vec::new() };
+        let part = |after: &Desired| compose(&before, after, &only).unwrap();
+
+        let after = resolved("2", "new", "Etc/UTC");
+        let next = part(&after);
+        assert_eq!(digests(&next)[0], digests(&after)[0], "nothing else of it differs");
+        assert_ne!(digests(&next)[1], digests(&before)[1]);
+        let state = State::new(Server::stand_in(Ipv4Addr::LOCALHOST)).adopt(Arc::new(before.clone()));
+        let plan = diff(&Arc::new(next), &state);
+        let rows: BTreeSet<&str> = plan.changes.iter().map(|change| change.name.as_str()).collect();
+        assert_eq!(rows, ["ci", "web-1", "web-2"].into());
+
+        let after = resolved("2", "new", "Europe/Berlin");
+        let next = part(&after);
+        assert!(digests(&next)[0] != digests(&before)[0] && digests(&next)[0] != digests(&after)[0]);
+        assert_eq!(digests(&next), digests(&part(&after)), "the same after each start");
+        let except = Selection { only: Vec::new(), except: vec!["web-2".into()] };
+        let without = compose(&before, &after, &except).unwrap();
+        assert_eq!((&digests(&without)[0], &digests(&without)[1]), (&digests(&next)[0], &digests(&after)[1]));
+
+        let next = part(&resolved("2", "old", "Europe/Berlin"));
+        assert_eq!(digests(&next), digests(&before), "no secret has changed");
+    }
 }

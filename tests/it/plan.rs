@@ -93,6 +93,10 @@ fn part_of_a_revision_is_compared_with_another_one() {
     let all = changed(&[]);
     let one = all.last().unwrap().clone();
     assert!(all.len() > 2, "{all:?}");
+    // A secret that others name has changed: that can't be left out.
+    assert!(changed(&["--target", &one]).len() > 1);
+    let secret = "secrets/root-password.age";
+    std::fs::copy(case.join("before").join(secret), folder.path().join(secret)).unwrap();
     assert_eq!(changed(&["--target", &one]), std::slice::from_ref(&one));
     assert!(!changed(&["--exclude", &one]).contains(&one));
     let unknown = plan(folder.path(), &["--against", "HEAD", "--target", "nobody"]);

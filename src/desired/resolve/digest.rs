@@ -3,6 +3,7 @@
 //! The bytes of media are not looked at: an inventory has the same digests on a laptop without
 //! the images. An image counts with its name and the `sha256` written down for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -228,6 +229,36 @@ pub(super) fn deployment(
         sum.bytes(known.templates.get(&template.name).map_or(&[][..], |digest| digest));
     }
     hex(&sum.end()).into()
+}
+
+impl Deployment {
+    /// The same where nothing differs but the ciphertext of secrets: `changed` has these, with their new digests. What it
+    /// is served is something else then, and its digest too. `None` where it names none of them.
+    pub fn resealed(&self, changed: &BTreeMap<Name, [u8; 32]>) -> Option<Deployment> {
+        let mut sum = Sum::new("resealed");
+        sum.text(&self.digest);
+        let start = sum.0.len();
+        self.values.values().for_each(|value| changed_secrets(value, changed, &mut sum));
+        if sum.0.len() == start {
+            return None;
+        }
+        Some(Deployment { digest: hex(&sum.end()).into(), ..self.clone() })
+    }
+}
+
+/// Those of the `changed` secrets that a value names.
+fn changed_secrets(value: &Value, changed: &BTreeMap<Name, [u8; 32]>, sum: &mut Sum) {
+    match value {
+        Value::Secret(name) => {
+            if let Some(digest) = changed.get(name.as_str()) {
+                sum.text(name);
+                sum.bytes(digest);
+            }
+        }
+        Value::List(list) => list.iter().for_each(|value| changed_secrets(value, changed, sum)),
+        Value::Table(table) => table.values().for_each(|value| changed_secrets(value, changed, sum)),
+        _ => {}
+    }
 }
 
 impl Digests {
