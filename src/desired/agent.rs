@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Boot;
-use crate::model::Cpu;
+use crate::model::{Cpu, Name};
 
 /// `[agent]` of the inventory's `voldemort.toml`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +14,15 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// Takes its boots as `boots` has them under the same names: their files are served from there.
+    pub fn follow(&mut self, boots: &BTreeMap<Name, Arc<Boot>>) {
+        for own in self.boots.values_mut() {
+            if let Some(boot) = boots.get(&own.name) {
+                *own = boot.clone();
+            }
+        }
+    }
+
     /// The boot for a machine; of one whose architecture is not known the only one there is, else that for x86-64.
     pub fn boot(&self, cpu: Option<Cpu>) -> Option<&Arc<Boot>> {
         match cpu {

@@ -163,6 +163,7 @@ fn share(next: &mut Desired, taken: &BTreeSet<Name>) {
     }
     next.boots.extend(boots);
     next.subnets.extend(subnets);
+    next.agent.follow(&next.boots);
 }
 
 /// A deployment with its boot and subnet as others have them now.
@@ -380,5 +381,29 @@ mod tests {
 
         let next = part(&resolved("2", "old", "Europe/Berlin"));
         assert_eq!(digests(&next), digests(&before), "no secret has changed");
+    }
+
+    /// The files below a boot's prefix are those of the revision's boot of that name.
+    #[test]
+    fn the_agent_runs_on_the_boot_that_is_served_under_its_name() {
+        let with_agent = |revision: &str, kernel: &str| {
+            let mut desired = resolved(revision, "old", "Etc/UTC");
+            let mut boot = (**desired.boots.values().next().unwrap()).clone();
+            boot.kernel.path = kernel.into();
+            let boot = Arc::new(boot);
+            let moved = |one: &Arc<Deployment>| {
+                (one.name.clone(), Arc::new(Deployment { boot: boot.clone(), ..(**one).clone() }))
+            };
+            desired.deployments = desired.deployments.values().map(moved).collect();
+            desired.boots = [(boot.name.clone(), boot.clone())].into();
+            desired.agent.boots = [(boot.cpu, boot)].into();
+            desired
+        };
+        let (before, after) = (with_agent("1", "k1"), with_agent("2", "k2"));
+        for (only, except) in [(vec!["web-1".into()], vec![]), (vec![], vec!["web-1".into()])] {
+            let next = compose(&before, &after, &Selection { only, except }).unwrap();
+            let agent = next.agent.boots.values().next().unwrap();
+            assert!(Arc::ptr_eq(agent, next.boots.get(&agent.name).unwrap()));
+        }
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn with_boots(mut desired: Arc<Desired>, boots: BTreeMap<Name, Arc<Bo
     let moved: Vec<(Name, Arc<Deployment>)> = own.deployments.iter().filter_map(moved).collect();
     own.deployments.extend(moved);
     own.boots.extend(boots);
+    own.agent.follow(&own.boots);
     desired
 }
 
