@@ -34,6 +34,8 @@ pub struct Limits {
     pub own_account: &'static str,
     /// Whether `post` and `first_boot` are in one argument of a program.
     pub joins_scripts: bool,
+    /// The values of `layout` with which its installer takes every disk of the machine where `disk` is empty.
+    pub every_disk: &'static [&'static str],
 }
 
 impl Limits {
@@ -200,6 +202,9 @@ fn layout(limits: &Limits, values: &Values) -> Option<String> {
         "encrypted" if lacks("disk_passphrase") => {
             Some("encrypted needs `disk-passphrase`, a secret".to_owned())
         }
+        name if limits.every_disk.contains(&name) && lacks("disk") => {
+            Some(format!("{name} takes every disk of the machine where `disk` names none: set `disk`"))
+        }
         _ => None,
     })
 }
@@ -282,6 +287,7 @@ mod tests {
             https_mirror: false,
             own_account: "",
             joins_scripts: true,
+            every_disk: &[],
         };
         let values: Values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();

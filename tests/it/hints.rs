@@ -92,6 +92,12 @@ fn a_description_that_can_not_be_carried_out_is_refused() {
             "chooses a disk by serial, not by wwn",
         ),
         (
+            "proxmox-start-auto-installer",
+            "proxmox",
+            "vars = { layout = \"zfs\" }",
+            "zfs takes every disk of the machine",
+        ),
+        (
             "inst.ks={{ answers_url }} disk={{ disk }}",
             "kickstart",
             "disk = { serial = \"x\" }",

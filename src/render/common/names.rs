@@ -170,6 +170,7 @@ mod tests {
         https_mirror: true,
         own_account: "core",
         joins_scripts: true,
+        every_disk: &[],
     };
 
     fn string(text: &str) -> Value {

@@ -45,6 +45,7 @@ pub(super) static INSTALLER: Installer = Installer {
             https_mirror: true,
             own_account: "",
             joins_scripts: false,
+            every_disk: &[],
         },
         proof: Proof::Rendered,
         proven_by: "nothing but its form, JSON, by a test",

@@ -56,6 +56,7 @@ pub(super) static INSTALLER: Installer = Installer {
             https_mirror: true,
             own_account: "ubuntu",
             joins_scripts: true,
+            every_disk: &[],
         },
     }),
 };

@@ -45,6 +45,7 @@ pub(super) static INSTALLER: Installer = Installer {
             https_mirror: true,
             own_account: "",
             joins_scripts: true,
+            every_disk: &[],
         },
     }),
 };

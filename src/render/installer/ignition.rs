@@ -50,6 +50,7 @@ pub(super) static INSTALLER: Installer = Installer {
             https_mirror: true,
             own_account: "core",
             joins_scripts: false,
+            every_disk: &[],
         },
     }),
 };

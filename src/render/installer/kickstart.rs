@@ -53,6 +53,7 @@ pub(super) static INSTALLER: Installer = Installer {
             https_mirror: true,
             own_account: "",
             joins_scripts: false,
+            every_disk: &[],
         },
     }),
 };

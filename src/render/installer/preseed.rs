@@ -61,6 +61,7 @@ pub(super) static INSTALLER: Installer = Installer {
             https_mirror: false,
             own_account: "",
             joins_scripts: true,
+            every_disk: &[],
         },
     }),
 };
