@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::profile::{Choice, Effective};
 use super::{Resolver, digest, machine, option};
 use crate::desired::{Boot, Deployment, Place, Template};
-use crate::manifest::document::{self, Resource};
+use crate::manifest::document::{self, Resource, Settings};
 use crate::manifest::{Code, Mark, Problem};
 use crate::model::Name;
 use crate::render::{self, Kind};
@@ -161,8 +161,7 @@ impl Resolver<'_> {
         let profile = resource.body.profile.as_ref()?;
         let settings = &resource.body.settings;
         let last = self.alike.get(&Some(profile.value.clone()))?;
-        let made_of =
-            last.made_of.as_ref().filter(|_| settings.vars.0.is_empty() && settings.unproven.is_none())?;
+        let made_of = last.made_of.as_ref().filter(|_| is_plain(settings))?;
         let same = |was: &Option<Arc<Template>>, is: Option<&Arc<Template>>| match (was, is) {
             (Some(was), Some(is)) => Arc::ptr_eq(was, is),
             (was, is) => was.is_none() && is.is_none(),
@@ -182,7 +181,7 @@ impl Resolver<'_> {
     ) -> Arc<BTreeMap<String, render::Value>> {
         let profile = resource.body.profile.as_ref().map(|profile| profile.value.clone());
         let settings = &resource.body.settings;
-        let plain = faultless && resource.whole && settings.vars.0.is_empty() && settings.unproven.is_none();
+        let plain = faultless && resource.whole && is_plain(settings);
         let last = self.alike.entry(profile).or_default();
         if *last.values != values {
             last.values = Arc::new(values);
@@ -289,6 +288,11 @@ impl Resolver<'_> {
         }
         None
     }
+}
+
+/// Whether the values are those of the profile: a deployment adds none of its own, and leaves none out.
+fn is_plain(settings: &Settings) -> bool {
+    settings.vars.0.is_empty() && settings.without.is_empty() && settings.unproven.is_none()
 }
 
 fn no_machine(resource: &Written) -> Problem {

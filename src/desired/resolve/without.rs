@@ -127,6 +127,25 @@ mod tests {
         assert_eq!((web.values["timezone"].to_string(), problems), ("Europe/Berlin".to_owned(), vec![]));
     }
 
+    /// Deployments of one profile share their values where neither says anything of its own.
+    #[test]
+    fn others_of_the_profile_keep_what_one_leaves_out() {
+        let other = |place: u8| {
+            format!(
+                "[deployment.other-{place}]\nprofile = \"base\"\nmac = \"52:54:00:aa:00:1{place}\"\n\
+                 address = \"10.0.10.1{place}\"\n"
+            )
+        };
+        let has = |desired: &desired::Desired, name: &str| {
+            desired.deployments.get(name).unwrap().values["extra"].to_string() == "a"
+        };
+        let without = "without = [\"vars.extra\"]\n";
+        let (desired, problems) = resolved(&format!("{without}{}{}{without}", other(1), other(2)));
+        assert_eq!(problems, []);
+        let found = ["web", "other-1", "other-2"].map(|name| has(&desired, name));
+        assert_eq!(found, [false, true, false]);
+    }
+
     #[test]
     fn a_wrong_name_is_told() {
         let (_, problems) = resolved(
