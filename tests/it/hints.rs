@@ -17,10 +17,11 @@ fn checked(subnet: &str, words: &str, template: &str, settings: &str) -> (i32, S
         "disk {{ disk }} {{ disk_hints.serial }} {{ disk_hints.min_size }}\n",
     )
     .unwrap();
+    let address = if settings.starts_with("address = ") { "" } else { "address = \"10.0.10.21\"\n" };
     let site = format!(
         "{SUBNET}{subnet}[template.names]\nkind = \"plain\"\nfile = \"names.liquid\"\n[template.hints]\nkind = \"plain\"\n\
          file = \"hints.liquid\"\n[boot.b]\nkernel = \"kernel\"\ncmdline = [\"{words}\"]\n[deployment.web-1]\n\
-         mac = \"52:54:00:aa:00:01\"\naddress = \"10.0.10.21\"\nsubnet = \"lab\"\nboot = \"b\"\ntemplate = \"{template}\"\n\
+         mac = \"52:54:00:aa:00:01\"\n{address}subnet = \"lab\"\nboot = \"b\"\ntemplate = \"{template}\"\n\
          unproven = true\nssh-keys = \"{KEY}\"\n{settings}\n"
     );
     std::fs::write(root.join("site.toml"), site).unwrap();
@@ -126,6 +127,21 @@ fn proxmox_refuses_a_static_address_of_either_family() {
     }
     let (code, report, _) = checked(ipv6, KICKSTART, "kickstart", fixed);
     assert_eq!(code, 0, "{report}");
+}
+
+/// Where another server gives the addresses, none is known that could be written down.
+#[test]
+fn a_static_network_needs_an_address_that_is_known() {
+    let proxy = "mode = \"proxy\"\n";
+    let fixed = "vars = { network = \"static\" }";
+    let lent = format!("address = \"auto\"\n{fixed}");
+    let (code, report, _) = checked(proxy, KICKSTART, "kickstart", &lent);
+    assert!(code == 0 && report.contains("warning[V0410]"), "{report}");
+    assert!(report.contains("the address is another server's to give"), "{report}");
+    for (subnet, settings) in [(proxy, fixed), ("dynamic = \"10.0.10.100-10.0.10.199\"\n", lent.as_str())] {
+        let (_, report, _) = checked(subnet, KICKSTART, "kickstart", settings);
+        assert!(!report.contains("V0410"), "{settings}:\n{report}");
+    }
 }
 
 #[test]

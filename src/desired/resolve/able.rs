@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Resolver;
+use super::address::fixed;
 use super::profile::Effective;
 use crate::desired::{Boot, Deployment, Template};
+use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Field, Level, Mark, Problem};
-use crate::model::InstallerProof as Proof;
+use crate::model::{InstallerProof as Proof, Mode};
 use crate::render::known::is_well_known;
 use crate::render::{Value, builtin, common};
 
@@ -111,19 +113,39 @@ impl Resolver<'_> {
         let Some(template) = deployment.template.as_ref().filter(|template| template.origin.is_none()) else {
             return;
         };
-        let is_static =
-            matches!(deployment.values.get("network"), Some(Value::String(text)) if text == "static");
         let both = deployment.subnet.cidr.is_some() && deployment.address6.is_some();
         let builtin = builtin::lookup(template.name.as_str());
-        let (true, true, Some(false)) = (is_static, both, builtin.map(|builtin| builtin.reads("address6")))
-        else {
+        let ipv4_alone = builtin.is_some_and(|builtin| !builtin.reads("address6"));
+        if !(is_static(deployment) && both && ipv4_alone) {
             return;
-        };
+        }
         let Some(field) = effective.vars.get("network") else { return };
         let message = format!("template `{}` can't carry out this `network`", template.name);
         let label = "its installer writes down IPv4 alone, and the deployment has an `address6`";
         let problem = Problem::new(Code::Unable, field.value.mark, message, label);
         self.unable(field.value.mark, problem.help("remove `address6`, and set it in `first-boot`"));
+    }
+
+    /// A template of the program that writes the network down where another server gives the address.
+    pub(super) fn lent_elsewhere(
+        &mut self,
+        resource: &Resource<document::Deployment>,
+        effective: &Effective,
+        deployment: &Deployment,
+    ) {
+        let (Some(template), Some(field)) = (&deployment.template, effective.vars.get("network")) else {
+            return;
+        };
+        let subnet = &deployment.subnet;
+        let is_lent = subnet.cidr.is_some() && subnet.mode != Mode::Server && fixed(resource).is_none();
+        if !is_lent || template.origin.is_some() || !is_static(deployment) {
+            return;
+        }
+        let message = format!("template `{}` can't carry out this `network`", template.name);
+        let label = "the address is another server's to give, and not known here";
+        let problem = Problem::new(Code::Unable, field.value.mark, message, label).level(Level::Warning);
+        let help = "write the deployment's `address`, which that server must give to no other machine";
+        self.unable(field.value.mark, problem.help(help));
     }
 
     fn unproven(&mut self, effective: &Effective, template: &Template, by: &str) {
@@ -141,4 +163,9 @@ impl Resolver<'_> {
             self.problems.push(problem);
         }
     }
+}
+
+/// Whether its network is to be written down.
+fn is_static(deployment: &Deployment) -> bool {
+    matches!(deployment.values.get("network"), Some(Value::String(text)) if text == "static")
 }

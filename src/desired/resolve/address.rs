@@ -249,7 +249,8 @@ impl Resolver<'_> {
     }
 }
 
-fn fixed(resource: &Written) -> Option<Marked<Ipv4Addr>> {
+/// The address that the manifest gives.
+pub(super) fn fixed(resource: &Written) -> Option<Marked<Ipv4Addr>> {
     match resource.body.address {
         Some(Marked { value: Address::Fixed(address), mark }) => Some(Marked::new(address, mark)),
         _ => None,

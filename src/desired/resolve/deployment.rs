@@ -118,6 +118,7 @@ impl Resolver<'_> {
             origin: self.documents.sources.origin(resource.mark),
         };
         self.dual_stack(&effective, &deployment);
+        self.lent_elsewhere(resource, &effective, &deployment);
         deployment.digest = self.digest(&deployment);
         Some(deployment)
     }
