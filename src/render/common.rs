@@ -36,6 +36,8 @@ pub struct Limits {
     pub joins_scripts: bool,
     /// The values of `layout` with which its installer takes every disk of the machine where `disk` is empty.
     pub every_disk: &'static [&'static str],
+    /// Whether a VLAN needs a bond, because its installer finds what lies below by the name of its interface.
+    pub vlan_needs_bond: bool,
 }
 
 impl Limits {
@@ -122,6 +124,12 @@ pub fn wrong_hints(limits: &Limits, disk: &Value) -> Option<String> {
 pub fn is_chance(limits: &Limits, disk: &Value) -> bool {
     let Value::Table(table) = disk else { return false };
     limits.takes_first && !table.contains_key("serial") && !table.contains_key("wwn")
+}
+
+/// Whether an installer with these limits would not find the card that a VLAN lies on.
+pub fn lacks_bond(limits: &Limits, values: &Values) -> bool {
+    let has = |name: &str| values.get(name).is_some_and(is_set);
+    limits.vlan_needs_bond && has("vlan") && !has("bond")
 }
 
 /// Modes of the kernel's bonding driver (Documentation/networking/bonding.rst), as netplan takes them too.
@@ -288,6 +296,7 @@ mod tests {
             own_account: "",
             joins_scripts: true,
             every_disk: &[],
+            vlan_needs_bond: false,
         };
         let values: Values = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         let (_, rule) = RULES.iter().find(|(name, _)| *name == rule).unwrap();

@@ -144,6 +144,23 @@ fn a_static_network_needs_an_address_that_is_known() {
     }
 }
 
+/// NetworkManager, which Agama hands it to, finds what a VLAN lies on by the name of an interface.
+#[test]
+fn a_vlan_of_agama_lies_on_a_bond() {
+    let words = "inst.auto={{ answers_url }}";
+    let (code, report, _) = checked("", words, "agama", "vars = { vlan = 42 }");
+    assert!(code == 0 && report.contains("warning[V0410]"), "{report}");
+    assert!(report.contains("by the name of its interface"), "{report}");
+    for (template, words, settings) in [
+        ("agama", words, "vars = { vlan = 42, bond = [\"eno1\"] }"),
+        ("agama", words, "vars = { vlan = 0 }"),
+        ("kickstart", KICKSTART, "vars = { vlan = 42 }"),
+    ] {
+        let (_, report, _) = checked("", words, template, settings);
+        assert!(!report.contains("V0410"), "{settings}:\n{report}");
+    }
+}
+
 #[test]
 fn a_disk_is_named_by_the_path_of_the_whole_disk() {
     let checked = |settings: &str| checked("", KICKSTART, "kickstart", settings);

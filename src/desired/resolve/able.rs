@@ -55,6 +55,9 @@ impl Resolver<'_> {
         } else if let Some((field, _)) = disk.filter(|(_, disk)| common::is_chance(limits, disk)) {
             self.chance(field, template);
         }
+        if let Some(field) = effective.vars.get("vlan").filter(|_| common::lacks_bond(limits, values)) {
+            self.groundless(field, template);
+        }
         for (name, rule) in common::RULES {
             let is_read = limits.can(name) && (template.inputs.contains_key(name) || is_well_known(name));
             let Some(field) = effective.vars.get(name).filter(|_| is_read) else { continue };
@@ -100,6 +103,19 @@ impl Resolver<'_> {
         let label = "several disks may fit, and its installer does not stop then";
         let problem = Problem::new(Code::Unable, mark, message, label).level(Level::Warning);
         self.unable(mark, problem.help("say `serial` or `wwn`, which are one disk's alone"));
+    }
+
+    /// A VLAN without a bond, where the name of the card's interface is needed.
+    fn groundless(&mut self, field: &Field, template: &Template) {
+        let mark = field.value.mark;
+        let message = format!("template `{}` can't carry out this `vlan`", template.name);
+        let label =
+            "its installer finds the card below by the name of its interface, which is not known here";
+        let problem = Problem::new(Code::Unable, mark, message, label).level(Level::Warning);
+        self.unable(
+            mark,
+            problem.help("name it by a `bond`, of one interface if there are no more: bond = [\"eno1\"]"),
+        );
     }
 
     fn unable_disk(&mut self, field: &Field, template: &Template, why: String) {

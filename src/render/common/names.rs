@@ -171,6 +171,7 @@ mod tests {
         own_account: "core",
         joins_scripts: true,
         every_disk: &[],
+        vlan_needs_bond: false,
     };
 
     fn string(text: &str) -> Value {

@@ -46,6 +46,7 @@ pub(super) static INSTALLER: Installer = Installer {
             own_account: "",
             joins_scripts: false,
             every_disk: &[],
+            vlan_needs_bond: true,
         },
         proof: Proof::Rendered,
         proven_by: "nothing but its form, JSON, by a test",

@@ -57,6 +57,7 @@ pub(super) static INSTALLER: Installer = Installer {
             own_account: "ubuntu",
             joins_scripts: true,
             every_disk: &[],
+            vlan_needs_bond: false,
         },
     }),
 };

@@ -51,6 +51,7 @@ pub(super) static INSTALLER: Installer = Installer {
             own_account: "core",
             joins_scripts: false,
             every_disk: &[],
+            vlan_needs_bond: false,
         },
     }),
 };

@@ -54,6 +54,7 @@ pub(super) static INSTALLER: Installer = Installer {
             own_account: "",
             joins_scripts: false,
             every_disk: &[],
+            vlan_needs_bond: false,
         },
     }),
 };

@@ -62,6 +62,7 @@ pub(super) static INSTALLER: Installer = Installer {
             own_account: "",
             joins_scripts: true,
             every_disk: &[],
+            vlan_needs_bond: false,
         },
     }),
 };

@@ -65,6 +65,7 @@ pub(super) static INSTALLER: Installer = Installer {
             own_account: "",
             joins_scripts: false,
             every_disk: &["zfs", "btrfs"],
+            vlan_needs_bond: false,
         },
     }),
 };
