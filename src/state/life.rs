@@ -301,12 +301,14 @@ impl State {
     }
 
     /// What happens to a machine that this state has given to a deployment, and `next`, a revision after it, gives to
-    /// nobody. Both revisions have to say so: one that is the first to want it changes no machine by that.
+    /// nobody. Both revisions have to say so: one that is the first to want it changes no machine by that. Nor does the
+    /// first revision after the state was restored.
     pub fn on_release(&self, next: &State, machine: &Name) -> OnReturn {
         let is_free =
             next.desired.machines.contains_key(machine) && !next.derived.tenants.contains_key(machine);
         let is_protected = [self, next].iter().any(|state| state.lasting.protected.contains(machine));
-        match is_free && !is_protected && !self.desired.revision.is_empty() {
+        let is_known = !self.desired.revision.is_empty() && self.knows_tenant(machine);
+        match is_free && !is_protected && is_known {
             true => self.desired.safety.on_release.min(next.desired.safety.on_release),
             false => OnReturn::Keep,
         }

@@ -128,6 +128,13 @@ impl State {
         }
     }
 
+    /// Whether it is known that what had a machine has it still: in a restored state not before the first revision of
+    /// its source was adopted, for the machine may be somebody else's by now.
+    pub(super) fn knows_tenant(&self, machine: &Name) -> bool {
+        let trust = &self.lasting.trust;
+        !trust.is_doubtful() || self.tenant(machine).is_none_or(|tenant| trust.trusts(tenant))
+    }
+
     /// This state is a restored backup: what machines did since is unknown. Installations that had begun,
     /// or were approved, may have ended.
     pub fn begin_restored(&mut self) {
@@ -151,7 +158,8 @@ impl State {
     fn distrust_claims(&mut self) -> Vec<Name> {
         let mut endless = Vec::new();
         for claim in self.lasting.claims.clone().values() {
-            let Some(place) = claim.place.clone().filter(|place| place.ends.or(place.taken_back).is_some()) else {
+            let Some(place) = claim.place.clone().filter(|place| place.ends.or(place.taken_back).is_some())
+            else {
                 continue;
             };
             let place = Some(Granted { ends: None, taken_back: None, ..place });

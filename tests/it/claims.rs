@@ -726,6 +726,35 @@ fn what_a_restore_distrusts_lasts() {
 }
 
 #[test]
+fn the_first_revision_after_a_restore_wipes_no_machine_that_a_deployment_lost() {
+    let wipe = "on-release = \"wipe\"\nmax-remove = \"100%\"\nallow-empty = true\n";
+    let before = format!("{}{}", machines(2), pinned("db", 1));
+    let mut site = Site::new(&before);
+    site.adopt(wipe, &before);
+    let tenancy = (name("m1"), site.state.tenancy(&name("m1")).unwrap().clone());
+    let saved = Saved { tenancies: vec![tenancy], serial: 3, restored: true, ..Saved::default() };
+    let mut restored =
+        Site { state: saved.state(Server::stand_in([10, 0, 0, 1].into())), records: Vec::new() };
+    // What was served when the backup was made is served again; then the source is read.
+    restored.adopt(wipe, &before);
+    let next = desired(wipe, &machines(2));
+    let plan = diff(&next, &restored.state);
+    assert!(plan.changes.iter().any(|change| change.name == "db"), "{plan:#?}");
+    assert!(plan.changes.iter().all(|change| change.impact != Impact::Wipe), "{plan:#?}");
+    let tree = SourceRevision { revision: "r".into(), settled: "r".into(), ..SourceRevision::default() };
+    let kept = Revision { environment: None, sources: Composition::One(tree) };
+    let secrets = restored.state.secrets().clone();
+    let adoption = Adoption::new(&restored.state, next, secrets).keeping(Some(kept.into()));
+    assert_eq!(restored.run(Caller::DAEMON, Verb::Adopt(adoption.into())), Outcome::Done);
+    assert!(restored.state.tenancy(&name("m1")).is_none());
+    assert_eq!(restored.work("m1"), Work::None, "somebody else may have it since the backup was made");
+    // What a later revision takes away is known.
+    restored.adopt(wipe, &before);
+    restored.adopt(wipe, &machines(2));
+    assert_eq!(restored.work("m1"), Work::Fencing);
+}
+
+#[test]
 fn user_data_are_for_one_machine_and_gone_with_its_installation() {
     let pool = |profile: &str| POOL.replace("\"base\"", &format!("\"{profile}\""));
     let ask = |site: &mut Site, text: &str| {

@@ -227,9 +227,21 @@ fn release(cycle: &mut Cycle<'_>, former: &State, renamed: &BTreeMap<Name, Name>
             continue;
         };
         let machine = renamed.get(was).unwrap_or(was);
+        let is_there = cycle.state.desired.machines.contains_key(machine);
+        if tenancy.is_claim || !is_there || cycle.state.tenancy(machine).is_some() {
+            continue;
+        }
+        if !former.knows_tenant(was) {
+            let text = format!(
+                "machine {machine} is not wiped, which deployment {} lost: this state directory is new or restored, and \
+                 the machine may be somebody else's by now; `voldemortctl wipe {machine}` wipes it",
+                tenancy.holder
+            );
+            cycle.say(Some(machine), text);
+            continue;
+        }
         let what = former.on_release(cycle.state, machine);
-        let is_lost = cycle.state.tenancy(machine).is_none();
-        if tenancy.is_claim || !is_lost || !what.wipes() {
+        if !what.wipes() {
             continue;
         }
         let reason =
