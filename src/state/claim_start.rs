@@ -40,18 +40,20 @@ impl Awaited {
         Awaited { epoch, since: now, is_restarted: false, lacks: None }
     }
 
-    /// The same, to be looked at later.
+    /// The same, to be looked at later; what a person was told before is over.
     pub(super) fn later(self, now: u64) -> Awaited {
-        Awaited { since: now, ..self }
+        Awaited { since: now, lacks: None, ..self }
     }
 
     pub(super) fn restarted(self, now: u64) -> Awaited {
-        Awaited { since: now, is_restarted: true, ..self }
+        Awaited { is_restarted: true, ..self.later(now) }
     }
 
-    /// The machine was switched on for its claim: it has as long as after a restart, which is made once all the same.
-    pub(super) fn switched_on(self, now: u64) -> Awaited {
-        self.later(now.saturating_add(AFTER_RESTART.0 - PATIENCE.0))
+    /// The machine was switched on, or restarted: it has fifteen minutes from then on. The restart for its claim is made
+    /// once all the same.
+    pub(super) fn started(self, now: u64) -> Awaited {
+        let already = if self.is_restarted { AFTER_RESTART } else { PATIENCE };
+        self.later(now.saturating_add(AFTER_RESTART.0 - already.0))
     }
 
     pub(super) fn lacking(self, what: Arc<str>) -> Awaited {
@@ -109,6 +111,7 @@ impl State {
         match self.observed.power.get(machine).map(|reading| &reading.state) {
             None => Start::Wait,
             Some(Err(why)) => Start::Person(format!("its power can't be read: {why}")),
+            Some(Ok(PowerState::On)) if self.is_being_switched(machine, awaited.epoch) => Start::Wait,
             Some(Ok(PowerState::On)) if awaited.is_restarted => {
                 person("it was restarted, and did not boot from the network")
             }
@@ -118,6 +121,12 @@ impl State {
             }
             Some(Ok(_)) => Start::Wait,
         }
+    }
+
+    /// Whether an order to switch a claim's machine is carried out, or waits for its turn, and has met no trouble.
+    fn is_being_switched(&self, machine: &Name, epoch: u64) -> bool {
+        let mut all = self.lasting.outbox.about(machine);
+        all.any(|one| one.task.kind().is_power() && one.task.epoch() == Some(epoch) && one.trouble.is_none())
     }
 
     /// Why a person has to start a claim's machine, where that is known.
@@ -137,8 +146,12 @@ mod tests {
         assert!(!awaited.is_late(90_999) && awaited.is_late(91_000));
         let restarted = awaited.restarted(91_000);
         assert!(!restarted.is_late(91_000 + 899_999) && restarted.is_late(91_000 + 900_000));
-        let switched_on = Awaited::new(3, 1000).switched_on(60_000);
+        let switched_on = Awaited::new(3, 1000).lacking("it is off".into()).started(60_000);
         assert!(!switched_on.is_late(60_000 + 899_999) && switched_on.is_late(60_000 + 900_000));
-        assert!(!switched_on.is_restarted);
+        assert!(!switched_on.is_restarted && switched_on.lacks.is_none());
+        // Its turn came late.
+        let restarted = Awaited::new(3, 1000).restarted(91_000).started(2_000_000);
+        assert!(!restarted.is_late(2_000_000 + 899_999) && restarted.is_late(2_000_000 + 900_000));
+        assert!(restarted.is_restarted);
     }
 }

@@ -8,13 +8,16 @@ use voldemort::api::resource::meaning;
 use voldemort::desired::Desired;
 use voldemort::manifest::Kind;
 use voldemort::model::facts::Facts;
-use voldemort::model::{By, Caller, Mac, Name, PowerState, Role, Span, Time, Token, WipeLevel};
+use voldemort::model::{
+    By, Caller, Mac, Name, PowerAction, PowerState, PowerStep, Role, Span, Time, Token, WipeLevel,
+};
 use voldemort::plan::{Change, Consent, Hold, Impact, diff, hold};
 use voldemort::state::claim::{Wanted, WhyNot};
 use voldemort::state::command::Outcome;
 use voldemort::state::life::{AgentReport, Instruction, Said, SeenDisk};
 use voldemort::state::lifecycle::{Condition, DiskState, Work};
 use voldemort::state::outbox::{Progress, TaskKind};
+use voldemort::state::power_order::Sent;
 use voldemort::state::prototype::{self, Prototype};
 use voldemort::state::user_data::{self, UserData};
 use voldemort::state::{self, Composition, Record, SourceRevision};
@@ -416,6 +419,44 @@ fn a_machine_that_runs_something_else_is_restarted_for_its_claim_or_a_person_is_
     site.release(of("m2"));
     assert_eq!((lacks(&site, "m1"), lacks(&site, "m2")), (None, None));
     assert!(!site.state.wants(&restart.task));
+}
+
+/// Its self-test takes minutes, and many machines are switched one after the other.
+#[test]
+fn a_machine_that_is_being_switched_is_not_restarted_for_its_claim() {
+    let machine = "[machine.m1]\nmac = \"52:54:00:00:00:01\"\nlabels = { size = \"small\" }\n\
+                   power = { kind = \"redfish\", url = \"https://10.0.9.1\" }\n";
+    let mut site = Site::new(&format!("{machine}{POOL}"));
+    let does = |site: &mut Site, verb| assert_eq!(site.run(Caller::DAEMON, verb), Outcome::Done);
+    let sent = Progress::Sent(Sent { step: PowerStep::On, at: Time(1_000_000) });
+    let lacks = |site: &Site| site.state.needs_a_start(&name("m1")).map(ToString::to_string);
+    does(&mut site, Verb::PowerSeen(name("m1"), PowerState::Off));
+    site.ticks(0..=1);
+    site.claim("anna");
+    site.ticks(2..=95);
+    assert_eq!(lacks(&site).as_deref(), Some("it is off, and its manifest has no power-on = true"));
+    // A person switches it on. It is seen to be on before that is done.
+    site.run(caller("op"), Verb::PowerOrder(name("m1"), PowerAction::On, "".into()));
+    let order = site.state.outbox().of(TaskKind::Power).next().unwrap().id;
+    does(&mut site, Verb::Progress(order, sent.clone()));
+    does(&mut site, Verb::PowerSeen(name("m1"), PowerState::On));
+    site.ticks(96..=100);
+    assert_eq!(site.restarts(), [""; 0]);
+    does(&mut site, Verb::Progress(order, Progress::Done));
+    site.ticks(101..=900);
+    assert_eq!((site.restarts(), lacks(&site)), (vec![], None));
+    site.ticks(901..=1005);
+    assert_eq!(site.restarts(), ["m1"], "it booted something else");
+    // The turn of the restart comes after an hour.
+    let restart = site.state.outbox().of(TaskKind::Restart).next().unwrap().id;
+    site.ticks(1006..=4600);
+    assert_eq!(lacks(&site), None);
+    does(&mut site, Verb::Progress(restart, sent));
+    does(&mut site, Verb::Progress(restart, Progress::Done));
+    site.ticks(4601..=5400);
+    assert_eq!((site.restarts(), lacks(&site)), (vec![], None));
+    site.ticks(5401..=5600);
+    assert!(lacks(&site).unwrap().contains("did not boot from the network"));
 }
 
 /// Where nothing is installed, the claim's system runs when its script was fetched: until then another one may.

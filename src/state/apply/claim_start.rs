@@ -1,9 +1,10 @@
 //! Has machines started that claims wait for.
 
 use super::super::claim_start::{Awaited, Start};
+use super::super::outbox::{Pending, Task};
 use super::super::{Event, Stage, State};
 use super::cycle::Cycle;
-use crate::model::Name;
+use crate::model::{Name, PowerAction};
 
 type All = imbl::OrdMap<Name, Awaited>;
 
@@ -16,12 +17,21 @@ pub(super) fn granted(state: &mut State, machine: &Name, epoch: u64) {
     }
 }
 
-/// A machine was switched on to install, or to boot, for its claim.
-pub(super) fn switched_on(state: &mut State, machine: &Name, epoch: u64) {
-    let now = state.lasting.ran.now;
+/// A task about a machine's power is done: one that was switched on by it, or restarted, has the time to start.
+pub(super) fn switched(state: &mut State, pending: &Pending) {
+    let starts = match &pending.task {
+        // One that was off when it was ordered, and is on, was switched on a moment ago, whoever did it.
+        Task::Power { order, .. } if order.action == PowerAction::Install => true,
+        Task::Power { order, .. } => {
+            matches!(order.action, PowerAction::On | PowerAction::Cycle) && pending.sent.is_some()
+        }
+        Task::Restart { .. } => pending.sent.is_some(),
+        Task::Fetch { .. } | Task::ReadPower { .. } | Task::PowerOff { .. } => false,
+    };
+    let (machine, now) = (pending.task.subject(), state.lasting.ran.now);
     let awaited = state.observed.power_log.awaited.as_ref().and_then(|all| all.get(machine)).cloned();
-    if let Some(awaited) = awaited.filter(|awaited| awaited.epoch == epoch && !awaited.is_restarted) {
-        put(state, machine, Some(awaited.switched_on(now)));
+    if let Some(awaited) = awaited.filter(|one| starts && pending.task.epoch() == Some(one.epoch)) {
+        put(state, machine, Some(awaited.started(now)));
     }
 }
 

@@ -10,7 +10,7 @@ use super::super::record::Record;
 use super::super::schedule::PowerAnswer;
 use super::super::{Event, Outbox, Stage, State};
 use super::{Applied, claim_start, observe, power, power_order};
-use crate::model::{Caller, Name, PowerAction, Time};
+use crate::model::{Caller, Name, Time};
 
 /// Puts a task into the outbox. When the command is answered, the task is durable.
 pub(super) fn cause(outbox: &mut Outbox, task: Task, by: Caller, now: Time, out: &mut Applied) -> EffectId {
@@ -78,11 +78,7 @@ pub(super) fn progress(
         Progress::Failed(why) => failed(state, &pending, why, now, out),
         Progress::Done => {
             end(state, &pending, TaskOutcome::Done, out);
-            if let Task::Power { machine, order } = task
-                && order.action == PowerAction::Install
-            {
-                claim_start::switched_on(state, machine, order.epoch);
-            }
+            claim_start::switched(state, &pending);
             power_order::ended(state, &pending, None, now, out);
         }
         Progress::GivenUp(why) => {
