@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
+use super::outbox::Task;
 use super::{Duty, State};
 use crate::desired::Deployment;
-use crate::model::{Name, PowerAction, PowerState, Span};
+use crate::model::{Name, PowerAction, PowerState, PowerStep, Span};
 
 /// How long a machine that was given out may take to begin: one in our agent is restarted by that within seconds.
 const PATIENCE: Span = Span::seconds(90);
@@ -87,15 +88,33 @@ impl State {
 
     /// Whether a machine is to boot from the network what its claim runs, and has not fetched its script since the claim
     /// has it: until then a former system may run there. After a start of the daemon nothing is known of that, and what
-    /// runs is left alone.
+    /// runs is left alone, unless the machine was being started for the claim.
     pub fn is_to_boot(&self, machine: &Name) -> bool {
-        let awaited = self.observed.power_log.awaited.as_ref().and_then(|all| all.get(machine));
-        awaited.is_some_and(|awaited| self.is_claims(machine, awaited.epoch))
+        let is_awaited = match &self.observed.power_log.awaited {
+            Some(all) => all.get(machine).is_some_and(|awaited| self.is_claims(machine, awaited.epoch)),
+            None => self.is_being_started(machine),
+        };
+        is_awaited
             && self.tenant(machine).is_some_and(|tenant| {
                 // A Raspberry Pi without a command line fetches nothing that is made for its claim.
                 let has_script = !tenant.boot.starts_a_pi() || !tenant.boot.cmdline.is_empty();
                 has_script && self.duty(tenant) == Duty::NetworkBoot
             })
+    }
+
+    /// Whether a machine is to be started for its claim by a task that has not switched it on: then it did not boot for
+    /// the claim yet, and may be off.
+    fn is_being_started(&self, machine: &Name) -> bool {
+        self.lasting.outbox.about(machine).any(|one| {
+            let starts = match &one.task {
+                Task::Restart { .. } => true,
+                Task::Power { order, .. } => order.action == PowerAction::Install,
+                Task::Fetch { .. } | Task::ReadPower { .. } | Task::PowerOff { .. } => false,
+            };
+            let is_open =
+                one.sent.is_none_or(|sent| matches!(sent.step, PowerStep::BootOnce | PowerStep::Off));
+            starts && is_open && one.task.epoch().is_some_and(|epoch| self.is_claims(machine, epoch))
+        })
     }
 
     /// What brings such a machine to its installation, or its boot.

@@ -18,7 +18,7 @@ use voldemort::state::life::{AgentReport, Instruction, Said, SeenDisk};
 use voldemort::state::lifecycle::{Condition, DiskState, Work};
 use voldemort::state::outbox::{Progress, TaskKind};
 use voldemort::state::power_order::Sent;
-use voldemort::state::prototype::{self, Prototype};
+use voldemort::state::prototype::{self, LoadedPrototypes, Prototype};
 use voldemort::state::user_data::{self, UserData};
 use voldemort::state::{self, Composition, Record, SourceRevision};
 use voldemort::state::{Adoption, Applied, Claim, Command, Report, Revision, Server, State, Verb, apply};
@@ -520,6 +520,53 @@ fn a_claim_that_boots_from_the_network_waits_until_its_script_is_fetched() {
     assert!(!is_installed(&site, &next));
     fetches(&mut site, 1, &next);
     assert!(is_installed(&site, &next));
+}
+
+/// What was begun is brought to its end: the machine may be off.
+#[test]
+fn a_restart_for_a_claim_that_boots_from_the_network_goes_on_after_a_start_of_the_daemon() {
+    let text = [
+        "[machine.m1]\nmac = \"52:54:00:00:00:01\"\nlabels = { size = \"small\" }\n",
+        "power = { kind = \"redfish\", url = \"https://10.0.9.1\" }\n",
+        "[boot.live]\nkernel = \"vmlinuz\"\n[profile.net]\nboot = \"live\"\n",
+        &POOL.replace("\"base\"", "\"net\""),
+    ]
+    .concat();
+    let mut site = Site::new(&text);
+    let seen = Verb::PowerSeen(name("m1"), PowerState::On);
+    assert_eq!(site.run(Caller::DAEMON, seen), Outcome::Done);
+    site.ticks(0..=1);
+    let claim = site.claim("anna");
+    site.ticks(2..=95);
+    assert_eq!(site.restarts(), ["m1"]);
+    for (step, goes_on) in [(PowerStep::BootOnce, true), (PowerStep::Off, true), (PowerStep::On, false)] {
+        let restart = site.state.outbox().of(TaskKind::Restart).next().unwrap().clone();
+        let sent = Progress::Sent(Sent { step, at: Time(1_000_000) });
+        assert_eq!(site.run(Caller::DAEMON, Verb::Progress(restart.id, sent)), Outcome::Done);
+        let prototypes = site.state.prototypes().iter();
+        let saved = Saved {
+            claims: site.state.claims().values().cloned().collect(),
+            tenancies: vec![(name("m1"), site.state.tenancy(&name("m1")).unwrap().clone())],
+            prototypes: prototypes.map(|(key, one)| (key.clone(), one.clone())).collect(),
+            effects: site.state.outbox().iter().cloned().collect(),
+            serial: 3,
+            ..Saved::default()
+        };
+        let state = saved.state(Server::stand_in([10, 0, 0, 1].into()));
+        let mut again = Site { state, records: Vec::new() };
+        let runs = site.state.desired().pools[&name("ci")].prototype.clone();
+        let keys = again.state.missing_prototypes().into_iter().map(|(key, _)| (key, runs.clone()));
+        let loaded = LoadedPrototypes { prototypes: keys.collect(), ..LoadedPrototypes::default() };
+        assert_eq!(again.run(Caller::DAEMON, Verb::Prototypes(loaded.into())), Outcome::Done);
+        again.adopt("", &text);
+        let found = |site: &Site| {
+            let row = claim::one(&site.state, &claim.name, Time(1_000_000)).unwrap();
+            (site.state.wants(&restart.task), row.state == ClaimState::Waiting)
+        };
+        assert_eq!(found(&again), (goes_on, goes_on), "{step}: before the clock goes");
+        again.ticks(96..=97);
+        assert_eq!(found(&again), (goes_on, goes_on), "{step}");
+    }
 }
 
 /// What is to be wiped is the machine that was given back, and no other that shows its network card.
