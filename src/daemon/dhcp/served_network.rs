@@ -12,7 +12,7 @@ use super::{Busy, Lessor};
 use crate::daemon::conflict::{Conflict, Conflicts};
 use crate::daemon::link::{Followed, Interface};
 use crate::daemon::now;
-use crate::model::{Mac, Name};
+use crate::model::{Mac, Name, Time};
 use crate::proto::dhcp::Mode;
 use crate::state::{Event, LeaseAction, LeaseRequest, Stage, State};
 
@@ -74,14 +74,32 @@ pub async fn conflicts<L: Lessor>(
             error.to_string()
         })?;
         let state = published.load();
-        if let Some(deployment) = state.desired().fixed_at(found.address) {
-            report_fixed(found, deployment, lessor);
-        } else if !state.leases().is_proxy(found.used_by, now()) {
-            withhold(found, lessor);
-        } else if proxies.insert(found.used_by) {
-            report_proxy_arp(found.used_by, &interface.name, lessor);
+        match meaning(&state, found, now()) {
+            Meaning::Proxy if proxies.insert(found.used_by) => {
+                report_proxy_arp(found.used_by, &interface.name, lessor);
+            }
+            Meaning::Proxy => {}
+            Meaning::Fixed(deployment) => report_fixed(found, deployment, lessor),
+            Meaning::Dynamic => withhold(found, lessor),
         }
     }
+}
+
+/// What it means that another host uses an address.
+#[derive(Debug, PartialEq)]
+enum Meaning<'a> {
+    /// Nothing: it answers for whatever it is asked.
+    Proxy,
+    /// The address is the fixed one of this deployment.
+    Fixed(&'a Name),
+    Dynamic,
+}
+
+fn meaning(state: &State, found: Conflict, now: Time) -> Meaning<'_> {
+    if state.leases().is_proxy(found.used_by, now) {
+        return Meaning::Proxy;
+    }
+    state.desired().fixed_at(found.address).map_or(Meaning::Dynamic, Meaning::Fixed)
 }
 
 /// Says that the answers of a card count no more.
@@ -126,4 +144,47 @@ fn withhold<L: Lessor>(found: Conflict, lessor: &L) {
             tracing::warn!("{address} does not rest: the keeper is busy");
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::{self, Media, Options};
+    use crate::manifest;
+    use crate::media::Shelf;
+    use crate::state::Server;
+
+    #[test]
+    fn whoever_answers_for_every_address_has_no_fixed_one() {
+        let text = r#"
+            [subnet.lab]
+            cidr = "10.0.10.0/24"
+            dynamic = "10.0.10.100-10.0.10.199"
+            [boot.b]
+            kernel = "k"
+            [deployment.web]
+            mac = "52:54:00:00:00:01"
+            address = "10.0.10.11"
+            boot = "b"
+        "#;
+        let (documents, _) = manifest::parse(&[("lab.toml".into(), text.into())].into());
+        let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+        let desired = desired::resolve(&documents, &Shelf::new(Vec::new(), None), &options).0;
+        let mut state = State::new(Server::stand_in([10, 0, 10, 1].into())).with_desired(desired);
+        let mac = |number| Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap();
+        let found = |last, used_by| {
+            let address = Ipv4Addr::new(10, 0, 10, last);
+            Conflict { address, offered_to: mac(1), used_by }
+        };
+        let (router, web): (Mac, Name) = (mac(77), "web".parse().unwrap());
+        assert_eq!(meaning(&state, found(11, router), Time(5)), Meaning::Fixed(&web));
+        assert_eq!(meaning(&state, found(100, router), Time(5)), Meaning::Dynamic);
+        for last in 100..103 {
+            let action = LeaseAction::Conflict { address: found(last, router).address };
+            let request = LeaseRequest { mac: router, at: Time(1), client_id: None, hostname: None, action };
+            assert_eq!(state.lease(&request).changed.len(), 1);
+        }
+        assert_eq!(meaning(&state, found(11, router), Time(5)), Meaning::Proxy);
+        assert_eq!(meaning(&state, found(11, mac(78)), Time(5)), Meaning::Fixed(&web));
+    }
 }
