@@ -277,6 +277,12 @@ impl State {
             ));
         }
         let here = self.install_on(machine, name);
+        if here.is_none() && self.lasting.trust.is_unbegun(name) {
+            return Duty::LocalBoot(format!(
+                "doubtful: the state was restored from a backup that was made before {machine} was installed for \
+                 {name}, so that it may have its system, or be somebody else's by now; look, then release {name}"
+            ));
+        }
         // What another deployment opened here is no permission for this one.
         let is_spent = |install: &Install| install.is_used() || install.deployment != *name;
         let settled = here.filter(|install| install.redeploy >= wanted && is_spent(install));

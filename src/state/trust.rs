@@ -25,6 +25,9 @@ pub struct Trust {
     doubtful: bool,
     /// The sources whose first revision was adopted since; an only source is called "".
     settled: BTreeSet<String>,
+    /// Claims that had a machine and had not begun to install when the backup was made that this state began from.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    unbegun: BTreeSet<String>,
     /// Effects that were cancelled because the state is a restored one; the log has them until that is settled.
     #[serde(skip)]
     pub(super) cancelled: Vec<EffectId>,
@@ -60,6 +63,11 @@ impl Trust {
     /// The first revision of the source was adopted; true if that is news.
     pub fn settle(&mut self, source: Option<&Name>) -> bool {
         self.doubtful && self.settled.insert(source.map(ToString::to_string).unwrap_or_default())
+    }
+
+    /// Whether a claim may have been installed after the backup was made that this state began from.
+    pub(super) fn is_unbegun(&self, claim: &Name) -> bool {
+        self.unbegun.contains(claim.as_str())
     }
 
     fn trusts(&self, deployment: &Deployment) -> bool {
@@ -139,7 +147,8 @@ impl State {
     /// or were approved, may have ended.
     pub fn begin_restored(&mut self) {
         let (cancelled, endless) = (self.distrust_effects(), self.distrust_claims());
-        self.lasting.trust = Trust { cancelled, endless, ..Trust::doubtful() };
+        let unbegun = self.unbegun_claims();
+        self.lasting.trust = Trust { cancelled, endless, unbegun, ..Trust::doubtful() };
         self.distrust_lives();
         let open =
             |install: &&Install| matches!(install.stage, InstallStage::Started | InstallStage::Approved);
@@ -151,6 +160,17 @@ impl State {
                 ..install
             });
         }
+    }
+
+    /// The claims that have a machine and no installation on record.
+    fn unbegun_claims(&self) -> BTreeSet<String> {
+        let installs = &self.lasting.installs;
+        let has_begun = |claim: &Claim, machine: &Name| {
+            installs.on(machine).iter().any(|install| install.is_named(&claim.name))
+        };
+        let claims = self.lasting.claims.values();
+        let unbegun = claims.filter(|claim| claim.machine().is_some_and(|own| !has_begun(claim, own)));
+        unbegun.map(|claim| claim.name.to_string()).collect()
     }
 
     /// What a claim had may be somebody else's by now: none ends by itself, and wipes it, before a person releases or

@@ -843,6 +843,69 @@ fn the_first_revision_after_a_restore_wipes_no_machine_that_a_deployment_lost() 
 }
 
 #[test]
+fn a_claim_that_had_not_begun_before_the_backup_installs_nothing_after_it() {
+    let machine = "[machine.m1]\nmac = \"52:54:00:00:00:01\"\nlabels = { size = \"small\" }\n\
+                   power = { kind = \"redfish\", url = \"https://10.0.9.1\" }\n";
+    let text = format!("{machine}{POOL}");
+    let mut site = Site::new(&text);
+    let old = site.claim("anna");
+    let waits = site.claim("ben");
+    let begin = |saved: Saved| {
+        let state = saved.state(Server::stand_in([10, 0, 0, 1].into()));
+        let mut again = Site { state, records: Vec::new() };
+        let runs = site.state.desired().pools[&name("ci")].prototype.clone();
+        let keys = again.state.missing_prototypes().into_iter().map(|(key, _)| (key, runs.clone()));
+        let loaded = LoadedPrototypes { prototypes: keys.collect(), ..LoadedPrototypes::default() };
+        assert_eq!(again.run(Caller::DAEMON, Verb::Prototypes(loaded.into())), Outcome::Done);
+        again.adopt("", &text);
+        again
+    };
+    let prototypes = site.state.prototypes().iter();
+    let backup = Saved {
+        claims: site.state.claims().values().cloned().collect(),
+        tenancies: vec![(name("m1"), site.state.tenancy(&name("m1")).unwrap().clone())],
+        prototypes: prototypes.map(|(key, one)| (key.clone(), one.clone())).collect(),
+        serial: 3,
+        ..Saved::default()
+    };
+    let boots_its_disk =
+        |site: &Site, claim: &Claim| match site.state.duty(site.state.deployment(&claim.name).unwrap()) {
+            state::Duty::LocalBoot(why) => why.contains("restored from a backup"),
+            duty => panic!("{duty:?}"),
+        };
+    let mut restored = begin(Saved { restored: true, ..backup });
+    assert!(boots_its_disk(&restored, &old));
+    assert_eq!(restored.run(Caller::DAEMON, Verb::PowerSeen(name("m1"), PowerState::On)), Outcome::Done);
+    restored.ticks(0..=200);
+    assert_eq!(restored.restarts(), [""; 0]);
+    // The source is read, and the daemon is started anew.
+    let tree = SourceRevision { revision: "r".into(), settled: "r".into(), ..SourceRevision::default() };
+    let kept = Revision { environment: None, sources: Composition::One(tree) };
+    let secrets = restored.state.secrets().clone();
+    let adoption = Adoption::new(&restored.state, desired("", &text), secrets).keeping(Some(kept.into()));
+    assert_eq!(restored.run(Caller::DAEMON, Verb::Adopt(adoption.into())), Outcome::Done);
+    let note = restored.records.iter().rev().find_map(|record| match record {
+        Record::Note(note, bytes) if &**note == state::trust::NOTE => Some(bytes.clone()),
+        _ => None,
+    });
+    let prototypes = restored.state.prototypes().iter();
+    let mut again = begin(Saved {
+        claims: restored.state.claims().values().cloned().collect(),
+        tenancies: vec![(name("m1"), restored.state.tenancy(&name("m1")).unwrap().clone())],
+        prototypes: prototypes.map(|(key, one)| (key.clone(), one.clone())).collect(),
+        notes: [(state::trust::NOTE.to_owned(), note.unwrap())].into(),
+        serial: 4,
+        ..Saved::default()
+    });
+    assert!(boots_its_disk(&again, &old));
+    // Whoever looked gives it back. The next claim is installed.
+    again.release(&old);
+    assert_eq!(again.machine_of(&waits).as_deref(), Some("m1"));
+    let duty = again.state.duty(again.state.deployment(&waits.name).unwrap());
+    assert_eq!(duty, state::Duty::Install { permit: true });
+}
+
+#[test]
 fn user_data_are_for_one_machine_and_gone_with_its_installation() {
     let pool = |profile: &str| POOL.replace("\"base\"", &format!("\"{profile}\""));
     let ask = |site: &mut Site, text: &str| {
