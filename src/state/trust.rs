@@ -65,6 +65,11 @@ impl Trust {
         self.doubtful && self.settled.insert(source.map(ToString::to_string).unwrap_or_default())
     }
 
+    /// Whether no revision of the source was adopted since.
+    pub fn awaits(&self, source: Option<&Name>) -> bool {
+        self.doubtful && !self.settled.contains(source.map_or("", Name::as_str))
+    }
+
     /// Whether a claim may have been installed after the backup was made that this state began from.
     pub(super) fn is_unbegun(&self, claim: &Name) -> bool {
         self.unbegun.contains(claim.as_str())

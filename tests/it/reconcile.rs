@@ -20,7 +20,7 @@ use voldemort::state::{
     Doubts, Duty, Event, InstallStage, LeaseAction, LeaseRequest, Outcome as Said, Permit, PermitStep,
     Report, Server, SourceStatus, Stage, Supply,
 };
-use voldemort::store::{Saved, Store};
+use voldemort::store::{Saved, Store, backup};
 
 const HEAD: &str = r#"
 [subnet.lab]
@@ -766,6 +766,27 @@ async fn a_new_state_serves_and_installs_nothing_before_a_person_says_so() {
     assert_eq!(phases(&house), ["waiting", "waiting", "installed", "installed", "waiting"]);
     house.install_all().await;
     assert_eq!(phases(&house), ["installed"; 5]);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_restored_state_is_settled_also_by_the_revision_that_the_backup_has() {
+    let (state, root) = folders();
+    write(root.path(), 0..2, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    house.install_all().await;
+    house.stop().await;
+    let copy = tempfile::tempdir().unwrap();
+    backup::restore(state.path(), copy.path(), &[5; 48]).unwrap();
+    let house = House::open(copy.path(), false, 2, |saved| assert!(saved.restored)).await;
+    assert_eq!(house.count(), 2, "it is served as before");
+    let status = house.follow(root.path()).await;
+    assert_eq!(status.condition, SourceCondition::Ready, "{status:?}");
+    house.stop().await;
+    // What is done from now on is not taken back by a start of the daemon.
+    let house = House::open(copy.path(), false, 3, |saved| assert!(!saved.restored)).await;
+    assert_eq!(phases(&house), ["installed", "installed"]);
     house.stop().await;
 }
 

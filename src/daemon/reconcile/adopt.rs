@@ -66,7 +66,11 @@ impl Reconciler {
             return false;
         }
         let put_together = self.with(name, &source);
-        let settled = lock(&self.set).is_settled(name, &revision);
+        // Over a restored state the same revision is news once more: until a revision of the source is adopted, each
+        // start distrusts what was done since the restore, too.
+        let is_served = lock(&self.set).served_name(name) == revision;
+        let is_awaited = is_served && self.keeper.state().trust().awaits(self.distinct(name));
+        let settled = !is_awaited && lock(&self.set).is_settled(name, &revision);
         if settled && !self.keeper.state().desired().revision.is_empty() {
             lock(&self.set).rest(name);
             self.settle(name, &revision);
