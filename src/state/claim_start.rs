@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::outbox::Task;
+use super::outbox::{Pending, Task};
 use super::{Duty, State};
 use crate::desired::Deployment;
 use crate::model::{Name, PowerAction, PowerState, PowerStep, Span};
@@ -130,11 +130,7 @@ impl State {
         match self.observed.power.get(machine).map(|reading| &reading.state) {
             None => Start::Wait,
             Some(Err(why)) => Start::Person(format!("its power can't be read: {why}")),
-            Some(Ok(PowerState::On)) if self.is_being_switched(machine, awaited.epoch) => Start::Wait,
-            Some(Ok(PowerState::On)) if awaited.is_restarted => {
-                person("it was restarted, and did not boot from the network")
-            }
-            Some(Ok(PowerState::On)) => Start::Restart,
+            Some(Ok(PowerState::On)) => self.restart_of(machine, awaited),
             Some(Ok(PowerState::Off)) if !declared.power_on => {
                 person("it is off, and its manifest has no power-on = true")
             }
@@ -142,10 +138,22 @@ impl State {
         }
     }
 
-    /// Whether an order to switch a claim's machine is carried out, or waits for its turn, and has met no trouble.
-    fn is_being_switched(&self, machine: &Name, epoch: u64) -> bool {
-        let mut all = self.lasting.outbox.about(machine);
-        all.any(|one| one.task.kind().is_power() && one.task.epoch() == Some(epoch) && one.trouble.is_none())
+    /// The same of a machine that is on.
+    fn restart_of(&self, machine: &Name, awaited: &Awaited) -> Start {
+        let is_order =
+            |one: &&Arc<Pending>| one.task.kind().is_power() && one.task.epoch() == Some(awaited.epoch);
+        match self.lasting.outbox.about(machine).find(is_order) {
+            // Its turn comes later, or it does what was asked.
+            Some(one) if one.trouble.is_none() || one.sent.is_some() => Start::Wait,
+            Some(_) => {
+                let why = "an order to switch it has trouble, which `voldemortctl get effects` shows";
+                Start::Person(why.to_owned())
+            }
+            None if awaited.is_restarted => {
+                Start::Person("it was restarted, and did not boot from the network".to_owned())
+            }
+            None => Start::Restart,
+        }
     }
 
     /// Why a person has to start a claim's machine, where that is known.

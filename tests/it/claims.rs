@@ -449,8 +449,11 @@ fn a_machine_that_is_being_switched_is_not_restarted_for_its_claim() {
     assert_eq!(site.restarts(), ["m1"], "it booted something else");
     // The turn of the restart comes after an hour.
     let restart = site.state.outbox().of(TaskKind::Restart).next().unwrap().id;
-    site.ticks(1006..=4600);
+    site.ticks(1006..=4599);
     assert_eq!(lacks(&site), None);
+    does(&mut site, Verb::Progress(restart, Progress::Failed("no answer".into())));
+    site.ticks(4600..=4600);
+    assert!(lacks(&site).unwrap().starts_with("an order to switch it has trouble"), "it was not restarted");
     does(&mut site, Verb::Progress(restart, sent));
     does(&mut site, Verb::Progress(restart, Progress::Done));
     site.ticks(4601..=5400);
