@@ -270,13 +270,16 @@ impl Saved {
         }
     }
 
-    /// Takes out the effects that wait for their executors, with a remark. Answers with what deletes them.
+    /// Takes out the effects that wait for their executors, with a remark, and the orders for one network boot. Answers
+    /// with what deletes them.
     pub(super) fn cancel_effects(&mut self) -> Vec<Record> {
         let effects = std::mem::take(&mut self.effects);
         for pending in &effects {
             self.remarks.push(format!("effect {}, to {}, is cancelled", pending.id, pending.task));
         }
-        effects.into_iter().map(|pending| Record::Effect(pending.id, None)).collect()
+        let effects = effects.into_iter().map(|pending| Record::Effect(pending.id, None));
+        let boots = std::mem::take(&mut self.once).into_iter();
+        effects.chain(boots.map(|(machine, _)| Record::BootOnce(machine, None))).collect()
     }
 
     /// Installations that contradict each other become doubtful: what is to be written of them, and what a person

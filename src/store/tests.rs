@@ -6,6 +6,7 @@ use super::batch::{Batch, Lists};
 use super::mark::Mark;
 use super::*;
 use crate::model::{Caller, Mac, Name, Role, Time};
+use crate::state::boot_once::BootOnce;
 use crate::state::lease::LeaseState;
 use crate::state::outbox::{EffectId, Pending, Task};
 use crate::state::record::{Record, RecordKind};
@@ -674,7 +675,7 @@ fn records_of_a_later_version_are_carried_along_and_not_taken_for_damage() {
 }
 
 #[test]
-fn effects_are_not_carried_out_by_a_copy_of_the_directory() {
+fn effects_and_boots_are_not_carried_out_by_a_copy_of_the_directory() {
     let folder = tempfile::tempdir().unwrap();
     let (state, copy) = (folder.path().join("state"), folder.path().join("copy"));
     std::fs::create_dir(&state).unwrap();
@@ -690,9 +691,13 @@ fn effects_are_not_carried_out_by_a_copy_of_the_directory() {
         sent: None,
         trouble: None,
     });
-    store.append(&[Record::Effect(id, Some(pending.clone()))], 0).unwrap();
+    let (boot, by) = ("rescue".parse().unwrap(), Caller::DAEMON);
+    let once = BootOnce { boot, by, since, until: Time(9), begun: None };
+    let once = Record::BootOnce("rack1".parse().unwrap(), Some(once.into()));
+    store.append(&[Record::Effect(id, Some(pending.clone())), once], 0).unwrap();
     drop(store);
-    assert_eq!(open(&state).1.effects, [pending]);
+    let saved = open(&state).1;
+    assert_eq!((&saved.effects[..], saved.once.len()), (&[pending][..], 1));
     // One that was put back, one that was restored, and one that is used as it is.
     let (restored, backup) = (folder.path().join("restored"), folder.path().join("backup"));
     assert!(std::process::Command::new("cp").arg("-a").args([&state, &copy]).status().unwrap().success());
@@ -702,8 +707,11 @@ fn effects_are_not_carried_out_by_a_copy_of_the_directory() {
         for _ in 0..2 {
             let saved = open(&place).1;
             assert!(saved.effects.is_empty() && saved.restored, "{}: {:?}", place.display(), saved.effects);
+            assert!(saved.once.is_empty(), "{}: {:?}", place.display(), saved.once);
         }
-        assert!(!raw_kinds(&place).contains(&RecordKind::Effect.code()));
+        let kinds = raw_kinds(&place);
+        let ended = [RecordKind::Effect, RecordKind::BootOnce];
+        assert!(ended.iter().all(|kind| !kinds.contains(&kind.code())), "{}: {kinds:?}", place.display());
     }
 }
 
