@@ -1,8 +1,9 @@
 //! A network the daemon serves.
 
+use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::DhcpOptions;
+use super::{Deployment, DhcpOptions};
 use crate::model::{Advertise, Cidr, Cidr6, Idle, Mode, Name, Origin, Power, Range, Range6, Span, Unknown};
 
 /// One `[subnet.NAME]`.
@@ -47,6 +48,13 @@ impl Subnet {
             (Some(cidr), _) => cidr.to_string(),
             (None, six) => six.unwrap_or_default(),
         }
+    }
+
+    /// The domain that machines here are told: a deployment's own, else the subnet's.
+    pub fn domain_of(&self, deployment: Option<&Deployment>) -> Option<Cow<'_, str>> {
+        let own = deployment.and_then(|deployment| deployment.values.get("domain"));
+        let own = own.map(ToString::to_string).filter(|domain| !domain.is_empty());
+        own.map(Cow::Owned).or(self.domain.as_deref().map(Cow::Borrowed))
     }
 
     pub fn is_dynamic(&self, address: Ipv4Addr) -> bool {

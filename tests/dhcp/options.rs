@@ -63,6 +63,20 @@ options = { routers = "10.0.10.253" }
 "#;
 
 #[test]
+fn a_deployments_own_domain_is_told_instead_of_its_subnets() {
+    let of_subnet = INVENTORY.replace("[boot.b]", "domain = \"lab.example\"\n[boot.b]");
+    let own = of_subnet.replace("machine = \"m\"\n", "machine = \"m\"\ndomain = \"db.example\"\n");
+    for (inventory, wanted) in [(of_subnet, "lab.example"), (own, "db.example")] {
+        let mut state = state(&inventory);
+        let mut domain = |card| {
+            let answer = ask(&mut state, &lab(), Message::discover(mac(card)).option(55, &[15]));
+            String::from_utf8(answer.option(15).unwrap().to_vec()).unwrap()
+        };
+        assert_eq!((domain(MACHINE).as_str(), domain(STRANGER).as_str()), (wanted, "lab.example"));
+    }
+}
+
+#[test]
 fn options_of_subnet_machine_profile_and_deployment_lie_over_each_other() {
     let mut state = state(INVENTORY);
     let asked = [1, 3, 42, 43, 26, 119, 224, 121, 249];

@@ -300,7 +300,9 @@ impl Case<'_> {
             let given = deployment.values.get("hostname").map(ToString::to_string);
             reply.raw(code::HOST_NAME, given.as_deref().unwrap_or(deployment.name.as_str()).as_bytes());
         }
-        if let Some(domain) = subnet.domain.as_ref().filter(|_| self.request.wants(code::DOMAIN)) {
+        if self.request.wants(code::DOMAIN)
+            && let Some(domain) = subnet.domain_of(asker.deployment.map(|deployment| &**deployment))
+        {
             reply.raw(code::DOMAIN, domain.as_bytes());
         }
         let broadcast = subnet.cidr.and_then(|cidr| cidr.broadcast());

@@ -379,8 +379,9 @@ impl Case<'_> {
             let servers: Vec<u8> = dns.iter().flat_map(|server| server.octets()).collect();
             options.put(code::DNS, &servers);
         }
-        let domain = self.subnet.domain.as_deref().filter(|_| self.request.wants(code::DOMAINS));
-        if let Some(name) = domain.and_then(labels) {
+        if self.request.wants(code::DOMAINS)
+            && let Some(name) = self.subnet.domain_of(self.deployment).as_deref().and_then(labels)
+        {
             options.put(code::DOMAINS, &name);
         }
         let cpu = self.client.arch.map(|arch| arch.cpu);
