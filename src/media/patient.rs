@@ -95,7 +95,8 @@ impl Patient {
         work: impl FnOnce(&Shelf, &Job) -> Result<T, MediaError> + Send + 'static,
     ) -> Result<T, MediaError> {
         let shelf = self.shelf.clone();
-        let key = format!("{}\0{}", self.shelf.meaning(name), sha256.unwrap_or_default());
+        let sha256 = sha256.unwrap_or_default().to_ascii_lowercase();
+        let key = format!("{}\0{sha256}", self.shelf.meaning(name));
         self.noted(self.shelf.jobs().run(key, Path::new(name), self.until, move |job| work(&shelf, job)))
     }
 }
