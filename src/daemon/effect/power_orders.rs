@@ -105,6 +105,11 @@ impl Work<'_> {
         loop {
             let state = self.orders.keeper.state();
             if !state.wants(self.task()) {
+                // Right after a start the machines of the stored revision may not be known yet.
+                if !self.orders.keeper.is_restored() {
+                    self.look_later().await;
+                    continue;
+                }
                 return self.settle_boot(Progress::GivenUp("it is not wanted any more".into())).await;
             }
             if let Some(why) = state.delays(self.task()) {
