@@ -2,8 +2,9 @@
 //!
 //! | name | is |
 //! |---|---|
-//! | `ipxe/MAC.ipxe`, `autoexec.ipxe`, `boot.ipxe` | the machine's iPXE script |
+//! | `ipxe/MAC.ipxe`, `boot.ipxe` | the machine's iPXE script |
 //! | `pxelinux.cfg/…`, `…/grub.cfg…` | the same for PXELINUX and GRUB |
+//! | `autoexec.ipxe` | what leads an iPXE without an address to its script |
 //! | `loader/NAME`, `NAME` | a boot program |
 //! | `answers/DEPLOYMENT/TOKEN/FILE` | an answer file |
 //! | `nocloud/DEPLOYMENT/TOKEN/FILE` | metadata for cloud-init of the running machine |
@@ -157,6 +158,7 @@ fn named(state: &State, asker: &Asker, method: Method, path: &str, note: &str) -
         Target::Script { form, mac: named } => {
             read_only(method, script::open(state, asker, reading, form, named.or(of).or(mac)))
         }
+        Target::Autoexec => read_only(method, script::autoexec(state, asker, mac)),
         Target::Loader(loader) => read_only(method, files::loader(state, asker, mac, &loader)),
         Target::UBoot => read_only(method, uboot::open(state, mac)),
         Target::Media { prefix, path } => {

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use super::CmdlineError;
-use crate::model::Firmware;
+use crate::model::{Firmware, Mac};
 
 /// How often each file is asked for, and the seconds between: a daemon that is started anew, or a switch port
 /// that comes up, is waited for.
@@ -68,12 +68,15 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
     Ok(out)
 }
 
-/// Fetches and becomes the script at `url`, which is written in iPXE's syntax. `--replace`: the end of that
-/// script does not count as a failed fetch.
+/// Fetches and becomes the script at `url`, which is written in iPXE's syntax.
 pub fn chain(url: &str) -> String {
+    format!("#!ipxe\n{}", chaining(url))
+}
+
+/// `--replace`: the end of the script at `url` does not count as a failed fetch.
+fn chaining(url: &str) -> String {
     format!(
-        "#!ipxe\n\
-         set tries:int32 0\n\
+        "set tries:int32 0\n\
          :chain\n\
          chain --replace {url} ||\n\
          inc tries\n\
@@ -81,6 +84,27 @@ pub fn chain(url: &str) -> String {
          sleep {PAUSE}\n\
          goto chain\n"
     )
+}
+
+/// The same for an iPXE that has no address yet. The EFI builds since 2024 (Debian 13's, 2.0) read `autoexec.ipxe` by the
+/// firmware's own network, which they shut down then, and run it in the place of all that they would do by themselves.
+/// The `card` that booted is asked first: another may have a link, too.
+pub fn chain_without_address(card: Option<Mac>, url: &str) -> String {
+    let own = card.map_or_else(String::new, |card| {
+        format!(
+            "set card:int32 0\n\
+             :look\n\
+             isset ${{net${{card}}/mac}} || goto any\n\
+             iseq ${{net${{card}}/mac}} {card} && goto own ||\n\
+             inc card\n\
+             goto look\n\
+             :own\n\
+             ifconf net${{card}} && goto up ||\n\
+             :any\n"
+        )
+    });
+    let chaining = chaining(url);
+    format!("#!ipxe\nisset ${{netX/ip}} && goto up ||\n{own}ifconf || exit 1\n:up\n{chaining}")
 }
 
 /// Continues with the local disk. `exit 1` makes UEFI take its next boot entry, where `exit 0` ends in the
@@ -305,6 +329,19 @@ mod tests {
             text.contains("echo voldemort: a shell , reboot , , exit , x $ {password} $#{x}\nset tries"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn an_ipxe_without_an_address_asks_for_one_by_the_card_that_booted() {
+        let url = "http://10.0.10.1/ipxe/${netX/mac:hexhyp}.ipxe";
+        let unknown = chain_without_address(None, url);
+        let begin = "#!ipxe\nisset ${netX/ip} && goto up ||\n";
+        let end = chain(url).replace("#!ipxe\n", "ifconf || exit 1\n:up\n");
+        assert_eq!(unknown, format!("{begin}{end}"));
+        let known = chain_without_address(Some("52:54:00:00:00:01".parse().unwrap()), url);
+        assert!(known.starts_with(begin) && known.ends_with(&end), "{known}");
+        assert!(known.contains("iseq ${net${card}/mac} 52:54:00:00:00:01 && goto own ||\n"), "{known}");
+        assert!(known.contains(":own\nifconf net${card} && goto up ||\n:any\n"), "{known}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub enum Target {
         form: Form,
         mac: Option<Mac>,
     },
+    /// What iPXE runs before it has an address.
+    Autoexec,
     Loader(Box<str>),
     /// U-Boot's own script.
     UBoot,
@@ -91,7 +93,8 @@ fn is_removable(efi: &str, boot: &str) -> bool {
 /// What clients ask for in any folder they make up.
 fn anywhere(state: &State, last: &str) -> Target {
     match last {
-        "autoexec.ipxe" | "boot.ipxe" => Target::Script { form: Form::Ipxe, mac: None },
+        "autoexec.ipxe" => Target::Autoexec,
+        "boot.ipxe" => Target::Script { form: Form::Ipxe, mac: None },
         super::uboot::FILE => Target::UBoot,
         _ if last.starts_with("grub.cfg") => grub(last),
         _ => loader(state, last),
@@ -101,9 +104,8 @@ fn anywhere(state: &State, last: &str) -> Target {
 fn ipxe(file: &str) -> Target {
     match file.strip_suffix(".ipxe").unwrap_or(file).parse() {
         Ok(mac) => Target::Script { form: Form::Ipxe, mac: Some(mac) },
-        Err(_) if matches!(file, "autoexec.ipxe" | "boot.ipxe") => {
-            Target::Script { form: Form::Ipxe, mac: None }
-        }
+        Err(_) if file == "autoexec.ipxe" => Target::Autoexec,
+        Err(_) if file == "boot.ipxe" => Target::Script { form: Form::Ipxe, mac: None },
         Err(_) => Target::Unknown,
     }
 }

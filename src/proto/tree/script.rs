@@ -306,13 +306,24 @@ fn local_text(form: Form, firmware: Option<Firmware>, reason: &str) -> String {
 }
 
 fn by_mac(state: &State, asker: &Asker) -> String {
+    render::ipxe::chain(&url_by_mac(state, asker))
+}
+
+/// The URL of a script, where iPXE fills in its own hardware address.
+fn url_by_mac(state: &State, asker: &Asker) -> String {
     let own = match (asker.address, state.server().known(asker.at)) {
         (_, Some(own)) => own,
         (IpAddr::V4(address), None) => state.server().address_for(address).into(),
         (IpAddr::V6(_), None) => IpAddr::V4(state.server().address),
     };
-    let url = state.server().url_at(own);
-    render::ipxe::chain(&format!("{url}/ipxe/${{netX/mac:hexhyp}}.ipxe"))
+    format!("{}/ipxe/${{netX/mac:hexhyp}}.ipxe", state.server().url_at(own))
+}
+
+/// What leads an iPXE that has no address yet to the machine's script: it installs nothing, and whoever reads it moves
+/// nothing.
+pub(super) fn autoexec(state: &State, asker: &Asker, mac: Option<Mac>) -> Answer {
+    let text = render::ipxe::chain_without_address(mac, &url_by_mac(state, asker));
+    serve(mac, None, Stage::File, "autoexec.ipxe, by which iPXE asks for an address and its script", text)
 }
 
 pub(super) fn serve(

@@ -216,7 +216,15 @@ fn every_name_that_a_loader_looks_for_is_the_machines_script() {
     }
     for path in ["autoexec.ipxe", "loader/autoexec.ipxe", "x/autoexec.ipxe", "boot.ipxe"] {
         for transport in [Transport::Tftp, Transport::Http] {
-            assert!(text(&state, transport, path).starts_with("#!ipxe\n"), "{path}");
+            let script = text(&state, transport, path);
+            assert!(script.starts_with("#!ipxe\n"), "{path}");
+            // iPXE runs this one before it has an address: to fetch a kernel would fail.
+            let is_first = path.ends_with("autoexec.ipxe");
+            assert_eq!(
+                (script.contains("ifconf"), script.contains("kernel ")),
+                (is_first, !is_first),
+                "{path}:\n{script}"
+            );
         }
     }
     assert!(ask(&state, Transport::Tftp, "grub.cfgx").is_err());
