@@ -136,6 +136,11 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
+    /// Whether there is any.
+    fn are_given(&self) -> bool {
+        self.allow_removals.is_some() || self.allow_reinstalls.is_some()
+    }
+
     fn consent(&self) -> Consent {
         Consent { removals: self.allow_removals, reinstalls: self.allow_reinstalls }
     }
@@ -144,6 +149,12 @@ impl Numbers {
 pub(super) fn approve(arguments: &Approve, remote: &Remote) -> Exit {
     let Approve { plan, doubts, consent, form } = arguments;
     let doubts = match (doubts.doubts(), plan.as_str()) {
+        // Nothing counts them: a number that is not held to would be taken for a limit.
+        (Ok(Some(_)), "installs") if consent.are_given() => {
+            Err("--allow-removals and --allow-reinstalls go with the id of a plan, not with `installs`: name the \
+                 deployments, or give -l KEY=VALUE or --all alone"
+                .to_owned())
+        }
         (Ok(Some(doubts)), "installs") => return form.send(&Order::ApproveInstalls(doubts), remote),
         (Ok(None), "installs") => {
             Err("which installations? name deployments, or give -l KEY=VALUE or --all; \
@@ -192,5 +203,34 @@ impl Form {
             Ok(outcome) => apply::finish(&outcome, json),
             Err(error) => remote::failed(&error, json),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        approve: Approve,
+    }
+
+    #[test]
+    fn doubtful_installations_are_agreed_to_without_a_number() {
+        let remote = Remote::of_line(&["--server=unix:/nowhere/api.sock".to_owned()]);
+        let run = |words: &[&str]| {
+            let line = Line::try_parse_from([&["approve"][..], words].concat()).unwrap();
+            approve(&line.approve, &remote)
+        };
+        for flag in ["--allow-reinstalls", "--allow-removals"] {
+            assert_eq!(run(&["installs", "--all", flag, "3"]), Exit::Usage);
+            assert_eq!(run(&["installs", "web-1", flag, "1"]), Exit::Usage);
+            assert_eq!(run(&["7", flag, "3"]), Exit::Unreachable, "a plan has them counted");
+        }
+        assert_eq!(run(&["installs", "--all"]), Exit::Unreachable);
+        assert_eq!(run(&["installs"]), Exit::Usage);
     }
 }
