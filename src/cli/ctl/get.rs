@@ -72,6 +72,20 @@ impl Arguments {
         format!("{}?{}", self.kind.path(), query.finish())
     }
 
+    /// Flags that do not go together, of which one would have no effect.
+    fn contradiction(&self) -> Option<&'static str> {
+        let is_table = matches!(self.output, Format::Table | Format::Wide);
+        match self.kind {
+            _ if !self.columns.is_empty() && !is_table => {
+                Some("--columns chooses those of a table: give it with -o table or wide, or without -o")
+            }
+            Listed::Status if self.name.is_some() => {
+                Some("`get status` is about the daemon: it takes no name")
+            }
+            _ => None,
+        }
+    }
+
     /// Refuses what the lists that are no tables do not take.
     fn plain(&self) -> Result<(), ClientError> {
         let takes_more = self.labels.is_some()
@@ -142,6 +156,10 @@ impl ValueEnum for Listed {
 }
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+    if let Some(why) = arguments.contradiction() {
+        exit::failed(why, arguments.output.is_json());
+        return Exit::Usage;
+    }
     match arguments.kind {
         Listed::Deployments => list::<Deployment>(arguments, remote),
         Listed::Machines => list::<Machine>(arguments, remote),
@@ -215,7 +233,12 @@ fn plans(arguments: &Arguments, remote: &Remote) -> Exit {
         Ok(plans) => plans,
         Err(error) => return remote::failed(&error, json),
     };
-    plans.retain(|plan| arguments.name.as_ref().is_none_or(|wanted| *wanted == plan.id));
+    if let Some(wanted) = &arguments.name {
+        plans.retain(|plan| plan.id == *wanted);
+        if plans.is_empty() {
+            return exit::failed(&format!("{wanted} is none of the plans that wait"), json);
+        }
+    }
     if json {
         return exit::print_json(&plans);
     }
@@ -258,4 +281,34 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         text.lines().for_each(|part| out.extend([&*table::printable(part), "\n"]));
     }
     exit::print(&out)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        get: Arguments,
+    }
+
+    #[test]
+    fn flags_that_would_have_no_effect_are_refused() {
+        let remote = Remote::of_line(&["--server=unix:/nowhere/api.sock".to_owned()]);
+        let run = |line: &str| {
+            let line = Line::try_parse_from(format!("get {line}").split(' ')).unwrap();
+            run(&line.get, &remote)
+        };
+        for form in ["json", "jsonl", "yaml", "toml", "name"] {
+            assert_eq!(run(&format!("machines --columns name -o {form}")), Exit::Usage, "{form}");
+        }
+        for form in ["", " -o table", " -o wide"] {
+            assert_eq!(run(&format!("machines --columns name{form}")), Exit::Unreachable, "{form}");
+        }
+        assert_eq!(run("status lab"), Exit::Usage);
+        assert_eq!(run("status -o json"), Exit::Unreachable);
+    }
 }
