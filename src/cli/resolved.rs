@@ -11,7 +11,7 @@ use super::{Exit, exit};
 use crate::desired::{Inherited, inherited};
 use crate::manifest::{Sources, Value};
 use crate::media::Shelf;
-use crate::model::Origin;
+use crate::model::{Origin, printable};
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -51,10 +51,10 @@ pub fn run(arguments: &Arguments) -> Exit {
     let shelf = Shelf::new(Vec::new(), None);
     let values = inherited(&loaded.documents, &shelf, &deployment.name).unwrap_or_default();
     let sources = &loaded.documents.sources;
-    print(&match arguments.output {
-        Output::Text => text(arguments, &values, sources),
-        Output::Json => format!("{:#}\n", json_of(arguments, &values, sources)),
-    })
+    match arguments.output {
+        Output::Text => print(&printable::quoted(&text(arguments, &values, sources))),
+        Output::Json => exit::print_json(&json_of(arguments, &values, sources)),
+    }
 }
 
 /// TOML that could stand in the deployment's own table.

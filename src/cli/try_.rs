@@ -174,7 +174,7 @@ fn report(arguments: &Arguments, trial: &Trial, ending: &Ending) -> Exit {
         Output::Text => {
             print(&format!("{}: {} ({:.0} s)\n", report.deployment, report.reason, report.seconds))
         }
-        Output::Json => print(&format!("{:#}\n", serde_json::json!(report))),
+        Output::Json => exit::print_json(&serde_json::json!(report)),
     };
     if exit == Exit::Done { printed } else { exit }
 }

@@ -112,6 +112,20 @@ pub fn json(text: &str) -> String {
     out
 }
 
+/// The same for a document in YAML or TOML, whose double quotes know no pairs of surrogates: `\uXXXX` or `\UXXXXXXXX`.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Writing to a String can't fail.
+        let _ = match u32::from(c) {
+            _ if is_printable(c) || c == '\n' => out.write_char(c),
+            code @ ..=0xffff => write!(out, "\\u{code:04x}"),
+            code => write!(out, "\\U{code:08x}"),
+        };
+    }
+    out
+}
+
 fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
     let Some(first) = text.find(|c| !stays(c)) else { return Cow::Borrowed(text) };
     let (plain, rest) = text.split_at(first);
@@ -164,6 +178,14 @@ mod tests {
         let text = json(&serde_json::to_string(&[wild]).unwrap());
         assert!(text.chars().all(is_printable), "{text:?}");
         assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), [wild]);
+    }
+
+    #[test]
+    fn toml_keeps_its_value_too() {
+        let wild = "a\u{1b}[31m\u{7f}\u{9b}\u{202e}\u{2028}\u{e0041}é";
+        let text = quoted(&format!("x = {}", toml::Value::from(wild)));
+        assert!(text.chars().all(is_printable), "{text:?}");
+        assert_eq!(text.parse::<toml::Table>().unwrap()["x"].as_str(), Some(wild), "{text}");
     }
 
     proptest::proptest! {

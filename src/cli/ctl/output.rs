@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::table;
 use crate::api::resource::Row;
+use crate::model::printable;
 
 /// A form of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,7 +34,7 @@ impl Format {
 }
 
 /// Rows in a form. `columns` are titles or fields, in any case; without any, those of the form. The error names one
-/// that is not there.
+/// that is not there. Texts in rows may have come off the wire: no form has a character that steers a terminal.
 pub(super) fn text<T: Row>(
     kind: &str,
     rows: &[T],
@@ -46,11 +47,15 @@ pub(super) fn text<T: Row>(
         _ if !columns.is_empty() => chosen(rows, &json()?, columns)?,
         Format::Table => table::format(T::COLUMNS, &rows.iter().map(Row::cells).collect::<Vec<_>>()),
         Format::Wide => wide(&json()?),
-        Format::Json => serde_json::to_string_pretty(rows).map_err(|error| error.to_string())? + "\n",
-        Format::Jsonl => json()?.iter().map(|row| format!("{row}\n")).collect(),
+        Format::Json => {
+            let text = serde_json::to_string_pretty(rows).map_err(|error| error.to_string())?;
+            printable::json(&text) + "\n"
+        }
+        Format::Jsonl => json()?.iter().map(|row| printable::json(&row.to_string()) + "\n").collect(),
         Format::Yaml => yaml(&json()?),
         Format::Toml => {
-            toml::to_string(&BTreeMap::from([(kind, rows)])).map_err(|error| error.to_string())?
+            let text = toml::to_string(&BTreeMap::from([(kind, rows)])).map_err(|error| error.to_string())?;
+            printable::quoted(&text)
         }
         Format::Name => rows.iter().map(|row| table::printable(&row.key()) + "\n").collect(),
     })
@@ -124,14 +129,14 @@ fn yaml(values: &[Value]) -> String {
         out.push_str("- ");
         block(&mut out, value, 1);
     }
-    out
+    printable::quoted(&out)
 }
 
 /// One object as YAML.
 pub(super) fn document(value: &Value) -> String {
     let mut out = String::new();
     block(&mut out, value, 0);
-    out
+    printable::quoted(&out)
 }
 
 /// A value at the end of a line that has begun; further lines are indented by `depth`.
@@ -212,6 +217,21 @@ mod tests {
         let wanted = "- \"list\":\n    - \"a\"\n    - \"b\": 1\n      \"c\": []\n  \"map\":\n    \"k\": \"1\"\n  \"name\": \"no\"\n  \"none\": null\n- \"x\"\n";
         assert_eq!(yaml(&value), wanted);
         assert_eq!(yaml(&[]), "[]\n");
+    }
+
+    #[test]
+    fn no_form_steers_a_terminal() {
+        let mut boots = boots();
+        boots[0].origin = "\u{9b}2J\u{202e}x\u{e0041}".into();
+        let steers = |c: char| c != '\n' && !printable::is_printable(c);
+        for format in Format::value_variants() {
+            let text = text("boots", &boots, *format, &[]).unwrap();
+            assert!(!text.contains(steers), "{format:?}: {text:?}");
+        }
+        let value = json!({ "a": boots[0].origin.as_str() });
+        assert_eq!(document(&value), "\"a\": \"\\u009b2J\\u202ex\\U000e0041\"\n");
+        let json: Value = serde_json::from_str(&text("boots", &boots, Format::Json, &[]).unwrap()).unwrap();
+        assert_eq!(json[0]["origin"], boots[0].origin.as_str(), "the value is the same");
     }
 
     #[test]

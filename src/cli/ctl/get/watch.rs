@@ -13,6 +13,7 @@ use crate::cli::ctl::output::{self, Format};
 use crate::cli::patience::Patience;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
+use crate::model::printable;
 
 /// Longest time without a look at the list, in seconds: not every change has an event.
 const LOOK: u64 = 5;
@@ -84,7 +85,9 @@ fn show<T: Row>(
     }
     for key in gone {
         match arguments.output {
-            Format::Jsonl => text += &format!("{}\n", json!({ "name": key, "gone": true })),
+            Format::Jsonl => {
+                text += &printable::json(&format!("{}\n", json!({ "name": key, "gone": true })));
+            }
             _ => exit::talk(&format!("{key} is gone")),
         }
     }
