@@ -86,6 +86,16 @@ impl Arguments {
         }
     }
 
+    /// The rows of the name that is wanted. That there is none is a mistake, unless they were there before.
+    fn named<T: Row>(&self, mut all: Vec<T>, were_there: bool) -> Result<Vec<T>, ClientError> {
+        let Some(wanted) = &self.name else { return Ok(all) };
+        all.retain(|row| glob(wanted, &row.key()) || row.name() == wanted);
+        match all.is_empty() && !were_there {
+            true => Err(ClientError::Refused(format!("{wanted} is none of the {}", self.kind))),
+            false => Ok(all),
+        }
+    }
+
     /// Refuses what the lists that are no tables do not take.
     fn plain(&self) -> Result<(), ClientError> {
         let takes_more = self.labels.is_some()
@@ -206,18 +216,20 @@ fn list<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
 }
 
 /// All rows that are wanted.
+///
+/// # Errors
+/// None has the name that is wanted, or the daemon does not answer.
 pub(super) async fn rows<T: Row>(arguments: &Arguments, client: &Client) -> Result<Vec<T>, ClientError> {
+    arguments.named(whole(arguments, client).await?, false)
+}
+
+/// All pages, whatever name is wanted.
+async fn whole<T: Row>(arguments: &Arguments, client: &Client) -> Result<Vec<T>, ClientError> {
     let (mut all, mut next) = (Vec::new(), Some(arguments.path()));
     while let Some(path) = next {
         let (mut rows, link) = client.page(&path).await?;
         all.append(&mut rows);
         next = link;
-    }
-    if let Some(wanted) = &arguments.name {
-        all.retain(|row: &T| glob(wanted, &row.key()) || row.name() == wanted);
-        if all.is_empty() {
-            return Err(ClientError::Refused(format!("{wanted} is none of the {}", arguments.kind)));
-        }
     }
     Ok(all)
 }
@@ -293,6 +305,25 @@ mod tests {
     struct Line {
         #[command(flatten)]
         get: Arguments,
+    }
+
+    #[test]
+    fn a_name_has_to_be_there_at_the_beginning_alone() {
+        let boot = |name: &str| -> Boot {
+            serde_json::from_value(serde_json::json!({
+                "name": name, "prefix": "/", "arch": "x86_64", "kernel": "linux", "initrd": [], "image": null,
+                "origin": "boots.toml:1:1",
+            }))
+            .unwrap()
+        };
+        let all = || vec![boot("debian-12"), boot("debian-13"), boot("rescue")];
+        let found = |name: &str, were_there| {
+            let wanted = Arguments { name: Some(name.into()), ..Arguments::of(Listed::Boots, Format::Table) };
+            wanted.named(all(), were_there).map(|rows| rows.len()).map_err(|error| error.to_string())
+        };
+        assert_eq!((found("rescue", false), found("debian-*", false)), (Ok(1), Ok(2)));
+        assert_eq!(found("arch", false), Err("arch is none of the boots".to_owned()));
+        assert_eq!(found("arch", true), Ok(0), "who follows it sees that it goes, and that it comes back");
     }
 
     #[test]

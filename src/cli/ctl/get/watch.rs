@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Arguments, rows};
+use super::{Arguments, whole};
 use crate::api::client::ClientError;
 use crate::api::resource::Row;
 use crate::cli::ctl::events::Place;
@@ -37,7 +37,10 @@ pub(super) fn run<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
             while let Some(found) = patience.ask(async || place.next(&client, "").await).await?
                 && !found.events.is_empty()
             {}
-            let all: Vec<T> = patience.ask(async || rows(arguments, &client).await).await?;
+            // What is followed by its name may go, and come back.
+            let all: Vec<T> = patience
+                .ask(async || arguments.named(whole::<T>(arguments, &client).await?, !is_first))
+                .await?;
             if let Err(end) = show(arguments, all, &mut known, is_first)? {
                 return Ok(end);
             }
