@@ -17,7 +17,7 @@ use super::shown::Shown;
 use super::{Exit, exit, tree};
 use crate::api::resource::{Apply, Outcome, Ticket, TicketRequest, Tree};
 use crate::model::Span;
-use crate::plan::{Consent, report};
+use crate::plan::{Consent, Hold, report};
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -71,6 +71,19 @@ enum Wait {
     Installed,
 }
 
+impl Arguments {
+    /// The reasons to hold the plan that no flag agrees to.
+    fn not_agreed(&self, mut holds: Vec<Hold>) -> Vec<Hold> {
+        let given =
+            [("--allow-removals", self.allow_removals), ("--allow-reinstalls", self.allow_reinstalls)];
+        let is_agreed = |hold: &Hold, flag: &str, number: Option<usize>| {
+            number.is_some_and(|number| hold.flag() == Some(&*format!("{flag} {number}")))
+        };
+        holds.retain(|hold| !given.iter().any(|(flag, number)| is_agreed(hold, flag, *number)));
+        holds
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Exit {
     let json = arguments.output == "json";
     let (mut tree, ticket) = match read(arguments) {
@@ -92,8 +105,8 @@ pub fn run(arguments: &Arguments) -> Exit {
     // Files that a saved plan lacks are not looked for in the folder that it was made in.
     let root = ticket.is_none().then_some(&*arguments.what);
     let planned = arguments.remote.block_on(async |client| tree::plan(&client, &mut tree, root).await);
-    let plan = match planned {
-        Ok(Outcome::Planned { plan, .. }) => plan,
+    let (plan, holds) = match planned {
+        Ok(Outcome::Planned { plan, holds }) => (plan, holds),
         Ok(other) => return finish(&other, json),
         Err(error) => return remote::failed(&error, json),
     };
@@ -105,7 +118,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     }
     // A saved plan can be adopted once, also an empty one.
     if (plan.is_empty() && ticket.is_none()) || arguments.dry_run {
-        return if json { finish(&Outcome::Planned { plan, holds: Vec::new() }, json) } else { Exit::Done };
+        return finish(&Outcome::Planned { plan, holds: arguments.not_agreed(holds) }, json);
     }
     if let Some(warning) = followed.as_ref().and_then(|source| followed::undoing(&plan, source)) {
         talk(&warning);
@@ -181,7 +194,10 @@ fn said(outcome: &Outcome) -> Exit {
             talk(&format!("applied: {} is live", plan.to));
             Exit::Done
         }
-        Outcome::Planned { .. } => Exit::Done,
+        Outcome::Planned { holds, .. } => {
+            holds.iter().map(remote::hold_text).for_each(|text: String| talk(&text));
+            Exit::Done
+        }
         Outcome::Done { text } => {
             talk(text);
             Exit::Done
@@ -212,5 +228,32 @@ fn said(outcome: &Outcome) -> Exit {
             talk(&format!("the daemon no longer has these files: {files}; make the plan again"));
             Exit::Stale
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        apply: Arguments,
+    }
+
+    #[test]
+    fn a_dry_run_tells_what_would_be_held_with_these_flags() {
+        let hold = |cure: &str| Hold { reason: cure.into(), names: Vec::new(), cure: cure.into() };
+        let holds = ["to consent: --allow-removals 12", "write `protect = false` in a commit of its own"];
+        let kept = |line: &str| {
+            let line = Line::try_parse_from(line.split(' ')).unwrap();
+            line.apply.not_agreed(holds.map(hold).to_vec()).len()
+        };
+        assert_eq!(kept("apply --dry-run"), 2);
+        assert_eq!(kept("apply --dry-run --allow-removals 11"), 2);
+        assert_eq!(kept("apply --dry-run --allow-reinstalls 12"), 2);
+        assert_eq!(kept("apply --dry-run --allow-removals 12"), 1);
     }
 }
