@@ -166,7 +166,7 @@ fn read(arguments: &Arguments) -> Result<(Tree, Option<Ticket>), Exit> {
         return Err(Exit::Usage);
     }
     let saved = SavedPlan::read(&arguments.what).map_err(failed)?;
-    let reasons = saved.changed_files();
+    let reasons = saved.changed_files(&arguments.what);
     if !reasons.is_empty() {
         return Err(finish(&Outcome::Moved { reasons }, json));
     }

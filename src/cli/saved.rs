@@ -54,11 +54,14 @@ impl SavedPlan {
         serde_json::from_slice(&text).map_err(no_plan)
     }
 
-    /// What has changed since in the directory that the plan was made of, if it is on this host.
-    pub(super) fn changed_files(&self) -> Vec<String> {
+    /// What has changed since in the directory that the plan was made of, if it is on this host. `saved` is the file of
+    /// the plan itself, which may lie there: it was written after the directory had been read.
+    pub(super) fn changed_files(&self, saved: &Path) -> Vec<String> {
         let Some(root) = self.root.as_deref().filter(|root| root.is_dir()) else {
             return Vec::new();
         };
+        let saved = std::fs::canonicalize(saved).unwrap_or_default();
+        let own = saved.strip_prefix(root).ok().and_then(Path::to_str);
         let Ok(now) = tree::read(root, None) else {
             return vec![format!("{} can't be read any more", root.display())];
         };
@@ -81,6 +84,7 @@ impl SavedPlan {
         };
         names
             .iter()
+            .filter(|name| own != Some(name.as_str()))
             .filter(differs)
             .map(|name| format!("{} changed since", root.join(name).display()))
             .collect()
@@ -89,4 +93,48 @@ impl SavedPlan {
 
 fn failed(path: &Path, error: &impl std::fmt::Display) -> String {
     format!("{}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Blast;
+
+    #[test]
+    fn a_plan_that_is_saved_in_its_inventory_does_not_change_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        std::fs::create_dir(root.join("plans")).unwrap();
+        std::fs::write(root.join("a.toml"), "[boot.b]\nkernel = \"linux\"\n").unwrap();
+        let plan = Plan {
+            format_version: String::new(),
+            id: "1".into(),
+            from: String::new(),
+            to: String::new(),
+            lineage: String::new(),
+            serial: 0,
+            deployments_before: 0,
+            given_up: Vec::new(),
+            changes: Vec::new(),
+            blast: Blast::default(),
+            uncompared: 0,
+        };
+        for place in ["tonight.plan", "plans/tonight.json"] {
+            let path = root.join(place);
+            let tree = tree::read(root, None).unwrap();
+            SavedPlan::new(Ticket::default(), plan.clone(), tree, root).write(&path).unwrap();
+            assert_eq!(SavedPlan::read(&path).unwrap().changed_files(&path), [""; 0], "{place}");
+        }
+        let path = root.join("tonight.plan");
+        let saved = SavedPlan::read(&path).unwrap();
+        let other = saved.changed_files(&path);
+        assert!(matches!(other.as_slice(), [only] if only.contains("plans/tonight.json")), "{other:?}");
+        std::fs::remove_file(root.join("plans/tonight.json")).unwrap();
+        std::fs::write(root.join("a.toml"), "[boot.c]\nkernel = \"linux\"\n").unwrap();
+        let changed = saved.changed_files(&path);
+        assert!(
+            matches!(changed.as_slice(), [only] if only.ends_with("a.toml changed since")),
+            "{changed:?}"
+        );
+    }
 }
