@@ -93,10 +93,11 @@ impl Files for Beside {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, String> {
-        let folder = self.0.join(folder);
-        let entries = fs::read_dir(&folder).map_err(|error| error.to_string())?;
-        let paths = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file());
-        let mut paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+        let entries = fs::read_dir(self.0.join(folder)).map_err(|error| error.to_string())?;
+        let files = entries.flatten().filter(|entry| entry.path().is_file());
+        // As the configuration would name them: `read` puts its folder before them.
+        let path = |entry: fs::DirEntry| Path::new(folder).join(entry.file_name()).display().to_string();
+        let mut paths: Vec<String> = files.map(path).collect();
         paths.sort();
         Ok(paths)
     }

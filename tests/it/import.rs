@@ -47,6 +47,27 @@ fn what_is_read_is_written_as_manifests_that_pass() {
     }
 }
 
+/// As copied from another host, into a folder of its own.
+#[test]
+fn a_configuration_in_another_folder_finds_its_files_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let etc = folder.path().join("old/etc");
+    for inner in ["more", "hosts"] {
+        std::fs::create_dir_all(etc.join(inner)).unwrap();
+    }
+    let write = |name: &str, text: &str| std::fs::write(etc.join(name), text).unwrap();
+    write("dnsmasq.conf", "conf-dir=more\ndhcp-hostsdir=hosts\nconf-file=one.conf\n");
+    write("one.conf", "dhcp-host=52:54:00:aa:00:01,10.0.10.21,web-1\n");
+    write("more/a.conf", "dhcp-range=10.0.10.100,10.0.10.199,255.255.255.0,1h\n");
+    write("hosts/rack1", "52:54:00:aa:00:02,10.0.10.22,web-2\n");
+    let ran = voldemort(folder.path(), &["import", "dnsmasq", "old/etc/dnsmasq.conf"]);
+    let (out, err) = (text(&ran.stdout), text(&ran.stderr));
+    assert!(!err.contains("is not read"), "{err}");
+    for wanted in ["[subnet.net-10-0-10-0]", "[machine.web-1]", "[machine.web-2]"] {
+        assert!(out.contains(wanted), "{wanted}: {out}{err}");
+    }
+}
+
 #[test]
 fn what_can_not_be_read_is_said() {
     let folder = tempfile::tempdir().unwrap();
