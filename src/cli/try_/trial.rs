@@ -1,7 +1,7 @@
 //! One boot from power-on to its end: daemon and machine are started, watched and ended.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +23,25 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Real KVM is at its first DHCP request within five seconds, with any firmware.
 const KVM_SILENCE: Duration = Duration::from_secs(10);
+
+/// Where the package voldemort-firmware has its boot programs.
+const OWN_PROGRAMS: &str = "/usr/lib/voldemort/firmware";
+
+/// Secure Boot refuses unsigned programs, so only shim and GRUB are offered: those of the distribution, and copies of those
+/// in the folder `own`, which has others beside them.
+fn signed_programs(own: &Path, scratch: &Scratch) -> io::Result<Vec<PathBuf>> {
+    let copies = scratch.join("firmware");
+    std::fs::create_dir(&copies).map_err(|error| scratch::named(&copies, error))?;
+    for entry in std::fs::read_dir(own).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_signed =
+            ["shim", "grub"].iter().any(|begin| name.as_encoded_bytes().starts_with(begin.as_bytes()));
+        if is_signed && path.is_file() {
+            std::fs::copy(&path, copies.join(&name)).map_err(|error| scratch::named(&path, error))?;
+        }
+    }
+    Ok(vec!["/usr/lib/shim".into(), "/usr/lib/grub".into(), copies])
+}
 
 /// How a trial ended.
 #[derive(Clone, Debug)]
@@ -75,8 +94,7 @@ impl Trial {
             identity: arguments.identity.as_deref().map(absolute).transpose()?,
             address: subject.server,
             firmware: match arguments.firmware {
-                // Secure Boot refuses unsigned programs: only shim and GRUB are offered.
-                Firmware::SecureBoot => vec!["/usr/lib/shim".into(), "/usr/lib/grub".into()],
+                Firmware::SecureBoot => signed_programs(Path::new(OWN_PROGRAMS), &scratch)?,
                 _ => Vec::new(),
             },
         };
@@ -328,5 +346,31 @@ impl Trial {
                 say(format_args!("  | {line}"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secure_boot_is_offered_our_own_signed_programs_and_no_others() {
+        let own = tempfile::tempdir().unwrap();
+        for name in ["shimx64.efi.signed", "grubnetx64.efi.signed", "ipxe.efi", "snponly.efi"] {
+            std::fs::write(own.path().join(name), name).unwrap();
+        }
+        let scratch = Scratch::new(false).unwrap();
+        let folders = signed_programs(own.path(), &scratch).unwrap();
+        let names = |folder: &Path| -> Vec<String> {
+            let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+            let mut names: Vec<String> =
+                entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(folders.last().unwrap()), ["grubnetx64.efi.signed", "shimx64.efi.signed"]);
+        let none = Scratch::new(false).unwrap();
+        let folders = signed_programs(&own.path().join("gone"), &none).unwrap();
+        assert!(names(folders.last().unwrap()).is_empty());
     }
 }
