@@ -97,11 +97,6 @@ impl Arguments {
         }
         self
     }
-
-    /// Whether the simulated boots may follow the problems: not where a program reads the output.
-    fn shows_boots(&self) -> bool {
-        self.verbose && matches!(self.format, None | Some(Format::Full | Format::Concise))
-    }
 }
 
 pub fn run(arguments: Arguments) -> Exit {
@@ -117,6 +112,9 @@ pub fn run(arguments: Arguments) -> Exit {
         Ok(host) => host,
         Err(why) => return exit::failed(&why, output.is_json()),
     };
+    if arguments.verbose && !output.takes_more() {
+        talk("no simulated boots are printed behind a report for programs: give that a file (--output-file)");
+    }
     if let Some(several) = &host.several {
         output.roots = several.roots();
     }
@@ -139,7 +137,7 @@ pub fn run(arguments: Arguments) -> Exit {
         host.note(&checked.desired);
     }
     let printed = match checked {
-        Ok(checked) if arguments.shows_boots() => {
+        Ok(checked) if arguments.verbose && output.takes_more() => {
             let printed = print(&checked, &output, started);
             simulated_boots::show(&checked, &arguments.deployment).and(printed)
         }

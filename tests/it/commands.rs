@@ -51,6 +51,28 @@ fn the_flag_chooses_the_format_then_the_environment() {
 }
 
 #[test]
+fn simulated_boots_do_not_follow_what_a_program_reads() {
+    let folder = inventory(
+        "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.b]\nkernel = 'linux'\n\
+         [deployment.web-1]\nmac = '52:54:00:aa:00:01'\naddress = '10.0.10.20'\nboot = 'b'\n",
+    );
+    std::fs::write(folder.path().join("linux"), "the kernel").unwrap();
+    let json = [("VOLDEMORT_OUTPUT_FORMAT", "json")];
+    let boots = "== BIOS PXE";
+    assert!(stdout(&run(folder.path(), &["-v"], &[])).contains(boots));
+    for (arguments, variables) in [(&["-v"][..], &json[..]), (&["-v", "-o", "json"], &[])] {
+        let output = run(folder.path(), arguments, variables);
+        let text = stdout(&output);
+        assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{arguments:?}: {text}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--output-file"), "{arguments:?}");
+    }
+    let other = tempfile::tempdir().unwrap();
+    let file = other.path().join("report.json");
+    let output = run(folder.path(), &["-v", "--output-file", file.to_str().unwrap()], &json);
+    assert!(stdout(&output).contains(boots) && file.is_file());
+}
+
+#[test]
 fn reports_go_to_files_whole() {
     let folder = inventory(WRONG);
     let other = tempfile::tempdir().unwrap();

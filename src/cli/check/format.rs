@@ -90,6 +90,11 @@ impl Output {
         self.is_stdout() && matches!(self.format, Format::Json | Format::Jsonl)
     }
 
+    /// Whether more may follow on stdout: not where a program reads the report there.
+    pub(super) fn takes_more(&self) -> bool {
+        !self.is_stdout() || matches!(self.format, Format::Full | Format::Concise)
+    }
+
     /// Whether the report goes to stdout.
     pub(super) fn is_stdout(&self) -> bool {
         self.file.is_none()
