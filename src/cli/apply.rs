@@ -133,7 +133,10 @@ pub fn run(arguments: &Arguments) -> Exit {
             exit::failed(&why, json);
             return Exit::Refused;
         }
-        Err(consent::NoConsent::Declined) => return Exit::Interrupted,
+        Err(consent::NoConsent::Declined) => {
+            exit::failed("nothing was changed", json);
+            return Exit::Interrupted;
+        }
     }
     let consent = Consent { removals: arguments.allow_removals, reinstalls: arguments.allow_reinstalls };
     let expected = Some(plan.id.clone());

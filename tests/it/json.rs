@@ -1,6 +1,9 @@
 //! `-o json` prints only JSON, errors included, whatever the command.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -84,4 +87,65 @@ fn check_takes_the_flag_of_the_others() {
     let ran = voldemort(folder.path(), &["check", "-o", "json"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(parsed(&ran, &["check"])["summary"]["errors"], 0);
+}
+
+/// Answers the requests of one connection as a daemon of one machine, which nobody may switch.
+fn answer(mut stream: UnixStream) {
+    let machine = r#"{"name": "m1", "macs": [], "labels": {}, "state": "free", "deployment": null, "protected": false,
+        "address": null, "arch": null, "last_seen": null, "origin": null}"#;
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    loop {
+        let (mut first, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(text) = line.strip_prefix("content-length: ") {
+                length = text.parse().unwrap();
+            }
+            match line.as_str() {
+                "" => break,
+                line if first.is_empty() => first = line.to_owned(),
+                _ => {}
+            }
+        }
+        reader.read_exact(&mut vec![0; length]).unwrap();
+        let (status, body) = match first.split(' ').next() {
+            Some("head") => ("200 OK", String::new()),
+            Some("get") => ("200 OK", format!("[{machine}]")),
+            _ => ("409 Conflict", r#"{"title": "Conflict", "detail": "it can't be switched"}"#.to_owned()),
+        };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all(format!("{head}{body}").as_bytes());
+    }
+}
+
+#[test]
+fn what_is_refused_or_not_agreed_to_is_one_document() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("api.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap())));
+    let server = format!("unix:{}", socket.display());
+    // Nobody is there to agree; of several machines there is a list.
+    for (line, code, is_list) in [
+        ("power on m1", 1, false),
+        ("power on m*", 1, true),
+        ("power off m1", 3, false),
+        ("hold m* -m broken", 3, false),
+        ("hold m1 -m broken", 1, false),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_voldemortctl"));
+        command.args(line.split(' ')).args(["-o", "json", "--server", &server]).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(code), "{line}: {err}");
+        let found: Value =
+            serde_json::from_str(&out).unwrap_or_else(|error| panic!("{line}: {error}\n{out}"));
+        let is_right = if is_list { found == serde_json::json!([]) } else { found["error"].is_string() };
+        assert!(is_right, "{line}: {out}");
+        assert!(!err.is_empty(), "{line}: people get a message, too");
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 
-use crate::cli::exit::say;
 use crate::plan::{Impact, Plan};
 
 /// Most machines that a question names.
@@ -22,7 +21,7 @@ pub(super) struct Consent {
 pub(super) enum NoConsent {
     /// There is no terminal to ask on, or the flags do not fit the plan.
     Refused(String),
-    /// The person who was asked did not consent, and was informed that nothing was changed.
+    /// The person who was asked did not consent.
     Declined,
 }
 
@@ -58,10 +57,7 @@ pub(super) fn ask(plan: &Plan, given: Consent) -> Result<(), NoConsent> {
     let mut answer = String::new();
     match std::io::stdin().read_line(&mut answer) {
         Ok(_) if answers.iter().any(|wanted| answer.trim() == *wanted) => Ok(()),
-        _ => {
-            say("Nothing was changed.");
-            Err(NoConsent::Declined)
-        }
+        _ => Err(NoConsent::Declined),
     }
 }
 

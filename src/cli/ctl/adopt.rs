@@ -109,7 +109,7 @@ fn several(arguments: &Arguments, remote: &Remote) -> Exit {
     let names: Vec<&str> = found.iter().map(|one| one.name.as_str()).collect();
     let what = counted(names.iter().copied(), "deployment");
     let said = format!("recorded as installed, so that their machines boot their own disks: {what}");
-    if let Err(no) = arguments.asking.agree(&said, &names.len().to_string()) {
+    if let Err(no) = arguments.asking.agree(&said, &names.len().to_string(), json) {
         return no;
     }
     let (mut adopted, mut failed) = (Vec::new(), None);

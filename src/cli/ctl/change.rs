@@ -288,7 +288,7 @@ impl How {
         match agrees((&change, &further), &plan) {
             true => self.send(edits, false, remote),
             false => {
-                talk("nothing was changed");
+                exit::failed("nothing was changed", self.json());
                 Exit::Interrupted
             }
         }

@@ -132,7 +132,7 @@ impl Verb {
                 return Exit::Failed;
             }
             let what = format!("{}: {}", self.done, counted(wanted.iter().map(String::as_str), "machine"));
-            if let Err(no) = asking.agree(&what, &wanted.len().to_string()) {
+            if let Err(no) = asking.agree(&what, &wanted.len().to_string(), json) {
                 return no;
             }
         }

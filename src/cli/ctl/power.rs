@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Err(Unfound::Failed(error)) => return remote::failed(&error, json),
     };
     if matches!(wanted, PowerWanted::Off | PowerWanted::Cycle)
-        && let Err(no) = arguments.asking.agree(&summary(wanted, &found), wanted.name())
+        && let Err(no) = arguments.asking.agree(&summary(wanted, &found), wanted.name(), json)
     {
         return no;
     }
@@ -128,6 +128,7 @@ fn summary(wanted: PowerWanted, machines: &[Machine]) -> String {
 /// Orders it of one machine after the other; one that is refused does not keep the others from it.
 fn order(wanted: PowerWanted, ordered: &Ordered, machines: &[Machine], json: bool, remote: &Remote) -> Exit {
     let request = PowerRequest { action: wanted.into(), reason: ordered.reason.clone() };
+    let single = machines.len() == 1 && !is_many(ordered);
     let (mut effects, mut worst) = (Vec::new(), Exit::Done);
     for machine in machines {
         let path = format!("/v1/machines/{}/power", escaped(&machine.key()));
@@ -138,7 +139,7 @@ fn order(wanted: PowerWanted, ordered: &Ordered, machines: &[Machine], json: boo
                 }
                 effects.push(effect);
             }
-            Err(error) => worst = remote::failed(&error, json && machines.len() == 1),
+            Err(error) => worst = remote::failed(&error, json && single),
         }
     }
     let waited = match ordered.wait {
@@ -148,10 +149,10 @@ fn order(wanted: PowerWanted, ordered: &Ordered, machines: &[Machine], json: boo
     let is_shown = ordered.wait.is_some() && waited.is_ok();
     // The order goes on all the same, and its number stands in what is printed.
     let waited = waited.unwrap_or_else(|error| remote::failed(&error, false));
-    let shown = match effects.as_slice() {
-        [one] if json && machines.len() == 1 && !is_many(ordered) => exit::print_json(one),
-        all if json => exit::print_json(&all),
-        _ if is_shown => status(&ordered.machines, false, remote),
+    let shown = match (json, effects.as_slice()) {
+        (true, [one]) if single => exit::print_json(one),
+        (true, all) if !single => exit::print_json(&all),
+        (false, _) if is_shown => status(&ordered.machines, false, remote),
         _ => Exit::Done,
     };
     worst.and(waited).and(shown)

@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
             return Exit::Failed;
         }
         let what = format!("freed: {}", counted(wanted.iter().map(String::as_str), "lease"));
-        if let Err(no) = arguments.asking.agree(&what, &wanted.len().to_string()) {
+        if let Err(no) = arguments.asking.agree(&what, &wanted.len().to_string(), json) {
             return no;
         }
     }
@@ -121,7 +121,7 @@ fn claims(arguments: &Arguments, json: bool, remote: &Remote) -> Exit {
             Err(error) => return remote::failed(&error, json),
         };
         let what = format!("released: {}", counted(wanted.iter().map(String::as_str), "claim"));
-        if let Err(no) = arguments.asking.agree(&what, &wanted.len().to_string()) {
+        if let Err(no) = arguments.asking.agree(&what, &wanted.len().to_string(), json) {
             return no;
         }
     }

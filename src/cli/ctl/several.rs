@@ -8,9 +8,9 @@ use clap::Args;
 use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::resource::{Deployment, Listed, Row};
-use crate::cli::Exit;
-use crate::cli::exit::{say, talk};
+use crate::cli::exit::say;
 use crate::cli::live::{Names, names};
+use crate::cli::{Exit, exit};
 use crate::model::folded::folded;
 use crate::model::selection::glob;
 
@@ -123,17 +123,19 @@ pub(super) async fn find<T: Row>(
 }
 
 impl Asking {
-    /// Says what will happen, and asks the person to type a word. Without a terminal `--yes` is needed.
+    /// Says what will happen, and asks the person to type a word. Without a terminal `--yes` is needed. That there is no
+    /// consent is printed as JSON where that was asked for.
     ///
     /// # Errors
     /// There is no consent, and nothing was done.
-    pub(super) fn agree(&self, what: &str, wanted: &str) -> Result<(), Exit> {
+    pub(super) fn agree(&self, what: &str, wanted: &str, json: bool) -> Result<(), Exit> {
         if self.yes {
             return Ok(());
         }
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             say(what);
-            talk("this needs consent, and there is no terminal to ask on: add --yes to consent");
+            let why = "this needs consent, and there is no terminal to ask on: add --yes to consent";
+            exit::failed(why, json);
             return Err(Exit::Refused);
         }
         say(what);
@@ -144,7 +146,7 @@ impl Asking {
         match std::io::stdin().read_line(&mut answer) {
             Ok(_) if answer.trim() == wanted => Ok(()),
             _ => {
-                talk("nothing was changed");
+                exit::failed("nothing was changed", json);
                 Err(Exit::Interrupted)
             }
         }

@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     }
     let rows: String = machine.disks.iter().map(row).collect();
     let what = format!("WIPES ({}) the disks of machine {name}:\n{}", arguments.level, rows.trim_end());
-    if let Err(no) = arguments.asking.agree(&what, name) {
+    if let Err(no) = arguments.asking.agree(&what, name, json) {
         return no;
     }
     let disks = machine.disks.into_iter().map(|disk| disk.id).collect();
