@@ -111,6 +111,11 @@ impl Remote {
         self.context.clone().or_else(|| set("VOLDEMORT_CONTEXT"))
     }
 
+    /// The context that the command line alone names.
+    pub fn given_context(&self) -> Option<&str> {
+        self.context.as_deref()
+    }
+
     /// The address that the command line names.
     pub fn given_server(&self) -> Option<&str> {
         self.server.as_deref()

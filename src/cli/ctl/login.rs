@@ -34,8 +34,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
-    if remote.given_server().is_some() {
-        return exit::failed("login takes the address as its argument, without --server", false);
+    let misplaced = match (remote.given_server(), remote.given_context()) {
+        (Some(_), _) => Some("login takes the address as its argument, without --server"),
+        (_, Some(_)) => Some("login makes a context, which --name names: leave out --context"),
+        (None, None) => None,
+    };
+    if let Some(why) = misplaced {
+        exit::failed(why, false);
+        return Exit::Usage;
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -261,6 +267,14 @@ mod tests {
         }
         for host in ["", "boot:", "boot:http", "boot/x", "boot:99999"] {
             assert!(full(host).is_err(), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_another_command_would_take_is_refused() {
+        let arguments = Arguments { host: "boot.invalid:1".into(), name: None, fingerprint: None };
+        for flag in ["--server=boot:1", "--context=lab"] {
+            assert_eq!(run(&arguments, &Remote::of_line(&[flag.to_owned()])), Exit::Usage, "{flag}");
         }
     }
 
