@@ -125,7 +125,12 @@ impl<'a> Walk<'a> {
                     None => is_certain = false,
                 }
             } else if let Some(map) = statement.get("vmap") {
-                let verdict = self.mapped(map)?.clone();
+                let Some(found) = self.mapped(map) else {
+                    // What the map has for the packet is not known here: it may be a verdict that accepts it.
+                    self.may_be_accepted = true;
+                    return None;
+                };
+                let verdict = found?.clone();
                 return self.end(&verdict, is_certain, depth);
             } else if statement.get("limit").is_some() || statement.get("xt").is_some() {
                 is_certain = false;
@@ -164,14 +169,20 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The verdict that a map has for the packet.
-    fn mapped<'m>(&self, map: &'m Value) -> Option<&'m Value> {
+    /// The verdict that a map has for the packet, if it has one; `None` where that is not known, as of a map with a name.
+    fn mapped<'m>(&self, map: &'m Value) -> Option<Option<&'m Value>> {
         let pairs = map.get("data")?.get("set")?.as_array()?;
         let key = map.get("key")?;
-        pairs.iter().find_map(|pair| {
+        let mut is_certain = true;
+        for pair in pairs {
             let [value, verdict] = pair.as_array()?.as_slice() else { return None };
-            (self.is_one_of(key, value) == Some(true)).then_some(verdict)
-        })
+            match self.is_one_of(key, value) {
+                Some(true) => return Some(Some(verdict)),
+                Some(false) => {}
+                None => is_certain = false,
+            }
+        }
+        is_certain.then_some(None)
     }
 
     /// Whether a condition holds; `None` where that is not known.
@@ -332,6 +343,15 @@ mod tests {
         let extension =
             rule("input", &format!(r#"{{"xt": {{"type": "match", "name": "multiport"}}}}, {ACCEPT}"#));
         assert!(matches!(verdict(&extension, Transport::Udp, 67), Verdict::Unknown { .. }));
+        // A map with a name, and one by two things at once.
+        for map in [
+            r#"{"vmap": {"key": {"meta": {"key": "iifname"}}, "data": "@zones"}}"#,
+            r#"{"vmap": {"key": {"concat": [{"meta": {"key": "iifname"}}, {"payload": {"protocol": "udp", "field": "dport"}}]},
+                "data": {"set": [[{"concat": ["eth1", 67]}, {"accept": null}]]}}}"#,
+        ] {
+            let found = verdict(&rule("input", map), Transport::Udp, 67);
+            assert!(matches!(found, Verdict::Unknown { .. }), "{map}: {found:?}");
+        }
         let closed = rule("input", &format!("{}, {{\"drop\": null}}", is(UDP, "67"))) + &from;
         assert_eq!(verdict(&closed, Transport::Udp, 67), dropped());
         assert!(Rules::parse(b"").is_none() && Rules::parse(b"{}").is_none());
