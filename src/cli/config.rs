@@ -107,7 +107,7 @@ fn gather(
     let (loaders, missing) = boot_programs();
     let neighbours = host::neighbours(&read("/proc/net/arp"), &choice.interface);
     let own = interfaces.iter().flat_map(|one| one.addresses.iter().map(|(own, _)| *own)).collect();
-    Ok(Facts { gateway, resolvers: resolvers(), own, neighbours, servers, loaders, missing, choice })
+    Ok(Facts { gateway, resolvers: resolvers(read), own, neighbours, servers, loaders, missing, choice })
 }
 
 /// A table that can't be read counts as empty: the person fills in what is missing.
@@ -116,7 +116,7 @@ fn read(path: &str) -> String {
 }
 
 /// Where `/etc/resolv.conf` names only systemd-resolved, its own file has the real servers.
-fn resolvers() -> Resolvers {
+pub(super) fn resolvers(read: impl Fn(&str) -> String) -> Resolvers {
     let first = host::resolvers(&read("/etc/resolv.conf"));
     if first.servers.is_empty() { host::resolvers(&read("/run/systemd/resolve/resolv.conf")) } else { first }
 }
@@ -136,4 +136,20 @@ fn boot_programs() -> (Vec<Found>, Vec<Missing>) {
         version: loaders::version(&entry.path),
     });
     (programs.collect(), missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_servers_behind_systemd_resolved_are_found() {
+        let stub = |path: &str| match path {
+            "/etc/resolv.conf" => "nameserver 127.0.0.53\nsearch lan\n".to_owned(),
+            _ => "nameserver 10.0.10.2\nsearch lab.example\n".to_owned(),
+        };
+        assert_eq!(resolvers(stub).servers, [Ipv4Addr::new(10, 0, 10, 2)]);
+        let plain = |_: &str| "nameserver 9.9.9.9\n".to_owned();
+        assert_eq!(resolvers(plain).servers, [Ipv4Addr::new(9, 9, 9, 9)]);
+    }
 }

@@ -82,10 +82,12 @@ pub fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-/// Flags first; on a terminal the person is asked for the rest.
 fn answers(arguments: &Arguments) -> Result<Answers, String> {
-    let talks = io::stdin().is_terminal() && io::stderr().is_terminal();
-    let around = surroundings();
+    settled(arguments, surroundings(), io::stdin().is_terminal() && io::stderr().is_terminal())
+}
+
+/// Flags first; on a terminal (`talks`) the person is asked for the rest.
+fn settled(arguments: &Arguments, around: Surroundings, talks: bool) -> Result<Answers, String> {
     let usual = around.network.unwrap_or_else(|| "10.0.10.0/24".parse().expect("this is a network"));
     let subnet = match arguments.subnet {
         Some(subnet) => subnet,
@@ -123,6 +125,7 @@ fn answers(arguments: &Arguments) -> Result<Answers, String> {
     let dns = if own && !around.dns.is_empty() { around.dns } else { vec![gateway] };
     let mut taken = around.taken;
     taken.push(gateway);
+    taken.extend(&dns);
     Ok(Answers { subnet, gateway, dns, taken, mac, key })
 }
 
@@ -137,10 +140,9 @@ fn surroundings() -> Surroundings {
     }
     let own = gateways.iter().filter(|gateway| gateway.interface == choice.interface);
     let gateway = own.map(|gateway| gateway.address).find(|address| choice.network.is_host(*address));
-    let resolvers = host::resolvers(&read("/etc/resolv.conf")).servers;
     let mut taken = host::neighbours(&read("/proc/net/arp"), &choice.interface);
     taken.extend(interfaces.iter().flat_map(|one| one.addresses.iter().map(|(own, _)| *own)));
-    let dns = resolvers.into_iter().filter(|address| !address.is_loopback()).collect();
+    let dns = super::config::resolvers(read).servers;
     Surroundings { network: Some(choice.network), gateway, dns, taken }
 }
 
@@ -258,4 +260,27 @@ fn fixed(answers: &Answers) -> Ipv4Addr {
     let all = (u32::from(hosts.first)..=u32::from(hosts.last)).map(Ipv4Addr::from);
     let mut free = all.filter(|address| !answers.taken.contains(address));
     free.next().unwrap_or(hosts.first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_server_in_the_network_keeps_its_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = Arguments {
+            directory: folder.path().to_owned(),
+            subnet: Some("192.0.2.0/28".parse().unwrap()),
+            gateway: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            mac: Some("52:54:00:aa:00:01".parse().unwrap()),
+            ssh_key: None,
+        };
+        let dns = vec![Ipv4Addr::new(192, 0, 2, 2), Ipv4Addr::new(192, 0, 2, 14)];
+        let around = Surroundings { network: arguments.subnet, dns, ..Surroundings::default() };
+        let answers = settled(&arguments, around, false).unwrap();
+        assert_eq!(fixed(&answers), Ipv4Addr::new(192, 0, 2, 3));
+        let range = free_range(answers.subnet, &answers.taken).unwrap();
+        assert_eq!(range.last, Ipv4Addr::new(192, 0, 2, 13));
+    }
 }
