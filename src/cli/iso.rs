@@ -16,6 +16,7 @@ use crate::media::index::Listed;
 use crate::media::lock::{self, Lock};
 use crate::media::verify::Verifier;
 use crate::media::{Index, MediaError, directory};
+use crate::model::printable;
 use crate::source::replace::replace;
 
 #[derive(Debug, clap::Args)]
@@ -58,9 +59,10 @@ pub fn run(args: &Args) -> Exit {
         Command::Inspect { file, lock: Some(inventory) } => write_lock(file, inventory),
     };
     match result {
-        Ok(text) => exit::print(&text),
+        // Names come from a file of unknown origin: they must not steer the terminal, nor look like others.
+        Ok(text) => exit::print(&printable::quoted(&text)),
         Err(why) => {
-            exit::talk(&visible(&why));
+            exit::talk(&why);
             Exit::Failed
         }
     }
@@ -74,19 +76,9 @@ fn open(file: &Path) -> Result<Index, MediaError> {
     if file.is_dir() { directory::open(file) } else { image::open(file) }
 }
 
-/// Names come from a file of unknown origin: they must not control the terminal.
-fn visible(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\n' => c.to_string(),
-        c if c.is_control() => c.escape_default().to_string(),
-        c => c.to_string(),
-    };
-    text.chars().map(shown).collect()
-}
-
-/// The same for a name that must stay on one line.
+/// A name that must stay on one line.
 fn name(text: &str) -> String {
-    visible(text).replace('\n', "\\n")
+    printable::line(text).into_owned()
 }
 
 fn list(index: &Index, dir: &str) -> Result<String, String> {
@@ -338,12 +330,13 @@ mod tests {
 
     #[test]
     fn listings_show_sizes_folders_links_and_refusals() {
-        let mut index = index(&["boot/vmlinuz", "a\u{7}b"]);
+        let mut index = index(&["boot/vmlinuz", "a\u{7}b\u{202e}"]);
         index.links.insert("live".into(), "boot".into());
         index.refused.insert("packed".into(), "zisofs".into());
         let text = list(&index, "").unwrap();
         let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
-        assert_eq!(lines, ["1234  a\\u{7}b", "boot/", "live -> /boot", "packed  (can't be served: zisofs)"]);
+        let packed = "packed  (can't be served: zisofs)";
+        assert_eq!(lines, ["1234  a\\u{7}b\\u{202e}", "boot/", "live -> /boot", packed]);
         assert!(list(&index, "nowhere").unwrap_err().contains("no directory"));
         assert!(list(&index, "boot/vmlinuz").unwrap_err().contains("is a file"));
     }

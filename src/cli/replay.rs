@@ -14,7 +14,7 @@ use super::Exit;
 use super::exit::{print, talk};
 use crate::config::Mode;
 use crate::desired::{Desired, Subnet};
-use crate::model::Time;
+use crate::model::{Time, printable};
 use crate::proto::converse::{self, Opened, Wanted};
 use crate::proto::dhcp::{self, BOOT_SERVER_PORT, Decision, Link, Request, SERVER_PORT};
 use crate::proto::dhcp6;
@@ -148,10 +148,8 @@ struct Player<'a> {
 
 impl Player<'_> {
     fn line(&mut self, text: &str) {
-        let plain: String =
-            text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect();
         // Writing to a String can't fail.
-        let _ = writeln!(self.out, "{plain}");
+        let _ = writeln!(self.out, "{}", printable::lines(text));
     }
 
     fn question(&mut self, packet: &Packet, text: &str) {
