@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::disk::Disk;
 use crate::desired::{Deployment, Desired, Machine, Place};
 use crate::model::wish::is_wish;
-use crate::model::{Cidr, Mac, Name};
+use crate::model::{Cidr, Cpu, Mac, Name};
 use crate::walk;
 
 /// A deployment, as its virtual machine sees it.
@@ -37,6 +37,8 @@ pub enum SubjectError {
     NoMachine(Name),
     #[error("deployment {0} is in subnet {1}, which has no IPv4: `try` needs IPv4")]
     Ipv6Alone(Name, Name),
+    #[error("deployment {0} boots machines with {1}: `try` has virtual ones with x86_64 alone")]
+    Processor(Name, Cpu),
     #[error("the virtual machine can't have a disk as deployment {0} wants it: {1}")]
     Disk(Name, String),
 }
@@ -51,6 +53,10 @@ impl Subject {
         };
         let mac = machine_of(desired, deployment).and_then(|machine| machine.macs.first().copied());
         let mac = mac.ok_or_else(|| SubjectError::NoMachine(deployment.name.clone()))?;
+        let cpu = deployment.boot.cpu;
+        if !matches!(cpu, Cpu::X86_64 | Cpu::I386) {
+            return Err(SubjectError::Processor(deployment.name.clone(), cpu));
+        }
         let subnet = &deployment.subnet;
         let no_ipv4 = || SubjectError::Ipv6Alone(deployment.name.clone(), subnet.name.clone());
         let cidr = subnet.cidr.ok_or_else(no_ipv4)?;
@@ -112,6 +118,9 @@ mod tests {
             deployment("web-1", "select = { size = 'small' }", 12),
             deployment("web-2", "select = { size = 'small' }", 13),
             deployment("web-3", "select = { size = 'small' }", 14),
+            "[boot.arm]\nkernel = 'linux'\narch = 'aarch64'\n".to_owned(),
+            machine(5, "arm"),
+            deployment("arm", "machine = 'm5'", 16).replace("boot = 'b'", "boot = 'arm'"),
             deployment("big", "select = { size = 'large', memory = '>= 64GiB' }", 15),
         ];
         std::fs::write(folder.path().join("lab.toml"), text.concat()).unwrap();
@@ -125,6 +134,8 @@ mod tests {
         }
         let none = mac("web-3").unwrap_err().to_string();
         assert!(none.contains("no free machine of the inventory has its labels"), "{none}");
+        let other = mac("arm").unwrap_err().to_string();
+        assert!(other.starts_with("deployment arm boots machines with aarch64"), "{other}");
     }
 
     #[test]
