@@ -148,7 +148,17 @@ impl Remote {
             (None, trust) => (bare.strip_prefix("http://").unwrap_or(bare), trust),
         };
         let bare = bare.trim_end_matches('/');
-        let address = if bare.contains(':') { bare.to_owned() } else { format!("127.0.0.1:{bare}") };
+        let address = match bare.parse::<u16>() {
+            Ok(port) => format!("127.0.0.1:{port}"),
+            Err(_) if bare.contains(':') => bare.to_owned(),
+            Err(_) => {
+                return Err(ClientError::Refused(format!(
+                    "`{server}` is no address of a daemon: write it as HOST:PORT (the usual port is {}), unix:PATH, or \
+                     a port of this host",
+                    runtime::PORT
+                )));
+            }
+        };
         let given = match own {
             Some(token) => Some(token),
             None => self.given_token()?,
@@ -257,4 +267,30 @@ pub fn hold_text(hold: &Hold) -> String {
     }
     let names = folded(hold.names.iter().map(String::as_str));
     format!("held: {}\n  {names}\n  {}", hold.reason, hold.cure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_without_a_port_is_not_taken_for_a_port() {
+        let addresses = |server: &str| {
+            let remote = Remote::of_line(&[format!("--server={server}")]);
+            let found = remote.addresses().map_err(|error| error.to_string())?;
+            Ok::<_, String>(found.iter().map(Address::to_string).collect::<Vec<_>>())
+        };
+        for (server, expected) in [
+            ("12345", "127.0.0.1:12345"),
+            ("boot:7", "boot:7"),
+            ("https://boot:7/", "boot:7"),
+            ("unix:/run/x.sock", "unix:/run/x.sock"),
+        ] {
+            assert_eq!(addresses(server), Ok(vec![expected.to_owned()]), "{server}");
+        }
+        for server in ["boot", "https://boot", "123456", ""] {
+            let why = addresses(server).unwrap_err();
+            assert!(why.contains("is no address of a daemon") && why.contains("HOST:PORT"), "{why}");
+        }
+    }
 }
