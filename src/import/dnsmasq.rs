@@ -315,6 +315,8 @@ impl Reader<'_> {
         let mut options = std::mem::take(&mut self.options);
         // Those of a network go over those of all.
         options.sort_by_key(|option| !option.tags.is_empty());
+        // The networks for which something is said, and what.
+        let mut said = Vec::new();
         for option in options {
             let DhcpOption { tags, name, values, line } = option;
             let is_own = |subnet: &Subnet| tags.iter().all(|tag| subnet.name.as_ref() == Some(tag));
@@ -324,6 +326,7 @@ impl Reader<'_> {
                 self.out.remark(&line, "an option for clients with certain tags is not taken over");
                 continue;
             }
+            said.extend(fitting.iter().map(|at| (*at, name.clone())));
             // The server itself stands for 0.0.0.0.
             let words = values.iter().map(String::as_str).filter(|word| *word != "0.0.0.0");
             if name == "domain" {
@@ -342,6 +345,7 @@ impl Reader<'_> {
                 }
             }
         }
+        self.own_address(&said);
         for subnet in &mut self.out.subnets {
             subnet.domain = subnet.domain.take().or_else(|| self.domain.clone());
         }
@@ -351,6 +355,27 @@ impl Reader<'_> {
             self.out.remark(&line, text);
         }
         self.out
+    }
+}
+
+impl Reader<'_> {
+    /// What dnsmasq gives by itself where no option is `said` for a network, which its configuration does not name.
+    fn own_address(&mut self, said: &[(usize, String)]) {
+        for at in 0..self.out.subnets.len() {
+            let subnet = &self.out.subnets[at];
+            if subnet.is_proxy {
+                continue;
+            }
+            let line = subnet.line.clone();
+            for (option, what, key) in [("router", "router", "gateway"), ("dns", "name server", "dns")] {
+                if !said.iter().any(|(of, name)| *of == at && name == option) {
+                    let text = format!(
+                        "without an option for it dnsmasq is the {what} itself, which is not taken over: see `{key}`"
+                    );
+                    self.out.remark(&line, text);
+                }
+            }
+        }
     }
 }
 
