@@ -15,4 +15,5 @@ mod ipv6;
 mod kit;
 mod lab;
 mod learned;
+mod product;
 mod wipe;
