@@ -37,6 +37,7 @@ fn load_text(text: &str) -> voldemort::inventory::Loaded {
         ("a.toml".into(), Bytes::from(format!("{HEAD}{text}"))),
         ("site.liquid".into(), Bytes::from_static(b"d-i x/y string {{ completed_url }} {{ nocloud_url }}\n")),
         ("running.liquid".into(), Bytes::from_static(b"#cloud-config\nfinal_message: {{ motd | yaml }}\n")),
+        ("where.liquid".into(), Bytes::from_static(b"#cloud-config\nfinal_message: at {{ address }}\n")),
     ]
     .into();
     let options = Options { media: Media::IfPresent, fallback: Vec::new() };
@@ -184,6 +185,27 @@ fn the_machine_alone_gets_it_and_a_token_is_needed() {
     // Nobody knows it any more.
     site.adopt(other);
     assert_eq!(site.refused(&path).0, RefusalReason::Gone);
+}
+
+#[test]
+fn where_another_server_gives_the_addresses_a_machine_is_at_the_one_that_it_asks_from() {
+    let deployment = web("web", 0)
+        .replace("\"10.0.1.1\"", "\"auto\"")
+        .replace("subnet = \"lab\"", "subnet = \"other\"")
+        .replace("user-data = \"running\"", "user-data = \"where\"");
+    let mut site = Site::new(&format!(
+        "[subnet.other]\ncidr = \"10.1.0.0/16\"\nmode = \"proxy\"\n\
+         [template.where]\nkind = \"cloud-init\"\nfile = \"where.liquid\"\n{deployment}"
+    ));
+    site.install("web");
+    let asker =
+        Asker::new([10, 1, 0, 77], None, Transport::Http).on_card("52:54:00:00:00:01".parse().unwrap());
+    let path = format!("{}/user-data", site.folder("web"));
+    let Answer::Serve(artifact) = tree::open(&site.0, &asker, Method::Get, &path, "") else {
+        panic!("{path} is not served")
+    };
+    let Content::Bytes(bytes) = artifact.content else { panic!("{path}: a file") };
+    assert!(bytes.ends_with(b"at 10.1.0.77\n"), "{bytes:?}");
 }
 
 /// cloud-init sets a machine up anew when the instance's id changes: that has to be with each installation, and

@@ -61,7 +61,7 @@ pub(super) fn open(
     }
     let files = deployment.template.iter().flat_map(|template| template.kind.files());
     match files.into_iter().find(|known| known.name == file) {
-        Some(file) => part::serve(state, deployment, file, asker.at, Stage::Answers)
+        Some(file) => part::serve(state, deployment, file, asker, Stage::Answers)
             .unwrap_or_else(|refusal| Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal })),
         None => refuse(RefusalReason::NotFound, format!("{} has no answer file {file}", deployment.name)),
     }

@@ -57,7 +57,7 @@ pub(super) fn open(
         let permit = Permit::new(state, deployment, step);
         return Answer::Permit(permit);
     }
-    part::serve(state, deployment, file, asker.at, Stage::File)
+    part::serve(state, deployment, file, asker, Stage::File)
         .unwrap_or_else(|refusal| Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal }))
 }
 

@@ -1,11 +1,11 @@
 //! The files that are rendered for a machine: its installer's answers, and its metadata.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Answer, Artifact, Facts, Refusal, RefusalReason, script};
+use super::{Answer, Artifact, Asker, Facts, Refusal, RefusalReason, script};
 use crate::desired::{Deployment, Machine, Template};
 use crate::model::{Content, Mac};
 use crate::render::installer::{self, AnswerContent, AnswerFile};
@@ -18,23 +18,25 @@ pub(super) fn machine_of<'a>(state: &'a State, deployment: &Deployment) -> Optio
     state.desired().machines.get(state.assignments().get(&deployment.name)?)
 }
 
-/// The file, with URLs that use the daemon's address `at`.
+/// The file, with URLs that use the daemon's address as the asker reaches it.
 pub(super) fn serve(
     state: &State,
     deployment: &Arc<Deployment>,
     file: &'static AnswerFile,
-    at: Option<IpAddr>,
+    asker: &Asker,
     stage: Stage,
 ) -> Result<Answer, Refusal> {
     let name = file.name;
     let part = Part::of(state, deployment, file)
         .ok_or_else(|| Refusal::new(RefusalReason::Gone, format!("{} has no machine", deployment.name)))?;
-    let render = || part.render(state, deployment, at);
+    // Where another server gives the addresses, the machine's is the one that it asks from.
+    let address = state.address_of(deployment, part.mac).or(asker.address4());
+    let render = || part.render(state, deployment, address, asker.at);
     // What is to be erased is not kept here either.
     let has_user_data = state.claims().get(&deployment.name).is_some_and(|claim| claim.has_user_data);
     let text = match state.memo().filter(|_| !has_user_data) {
         Some(memo) => {
-            let subject = part.subject(state, deployment, at);
+            let subject = part.subject(state, deployment, address, asker.at);
             let tagged = |bytes: Bytes| Text { etag: script::digest(&bytes).into(), bytes };
             memo.get(state, deployment, subject, || render().map(|text| tagged(bytes_of(file, text))))
         }
@@ -68,7 +70,8 @@ fn bytes_of(file: &AnswerFile, text: String) -> Bytes {
 pub fn render(state: &State, deployment: &Deployment, file: &str) -> Option<Result<String, RenderError>> {
     let answers = deployment.template.iter().flat_map(|template| template.kind.files());
     let file = answers.chain(installer::METADATA_FILES).find(|known| known.name == file)?;
-    Some(Part::of(state, deployment, file)?.render(state, deployment, None))
+    let part = Part::of(state, deployment, file)?;
+    Some(part.render(state, deployment, state.address_of(deployment, part.mac), None))
 }
 
 /// A file that is rendered for a machine.
@@ -88,23 +91,29 @@ impl<'a> Part<'a> {
         Some(Part { template: template.map(|template| &**template), file, mac })
     }
 
-    fn subject(&self, state: &State, deployment: &Deployment, at: Option<IpAddr>) -> Subject {
+    fn subject(
+        &self,
+        state: &State,
+        deployment: &Deployment,
+        address: Option<Ipv4Addr>,
+        at: Option<IpAddr>,
+    ) -> Subject {
         let Part { template: _, file, mac } = *self;
-        let address = state.address_of(deployment, mac);
         let epoch = state.install_of(&deployment.name).map(|install| install.epoch);
         Subject { file: file.name, mac, address, address6: state.address6_of(deployment, mac), epoch, at }
     }
 
-    /// The text, with URLs that use the daemon's address `at`.
+    /// The text for a machine at `address`, with URLs that use the daemon's address `at`.
     fn render(
         &self,
         state: &State,
         deployment: &Deployment,
+        address: Option<Ipv4Addr>,
         at: Option<IpAddr>,
     ) -> Result<String, RenderError> {
         let Part { template, file, mac } = *self;
         let is_metadata = installer::METADATA_FILES.contains(file);
-        let facts = Facts { state, deployment, mac, address: state.address_of(deployment, mac), at };
+        let facts = Facts { state, deployment, mac, address, at };
         let secret = |name: &str| state.secrets().get(name);
         let given = match state.user_data(&deployment.name) {
             UserData::None => None,
